@@ -1,0 +1,150 @@
+//! The vocabulary of the port: each action is one thing done to the kernel or to a drive.
+//! Plans are made of these, and only plan steps perform them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DevNo, DriveId};
+
+/// A word that may be written to `md/sync_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the kernel's words, one for one")]
+pub enum SyncWord {
+    Frozen,
+    Idle,
+    Recover,
+    Resync,
+    Check,
+    Repair,
+}
+
+impl SyncWord {
+    /// The word as the kernel wants it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Frozen => "frozen",
+            Self::Idle => "idle",
+            Self::Recover => "recover",
+            Self::Resync => "resync",
+            Self::Check => "check",
+            Self::Repair => "repair",
+        }
+    }
+}
+
+/// A drive as an action names it: by number, and by the identity that the number must still have
+/// when the action is carried out (numbers are given to other drives after a re-plug).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    /// Device number in the running kernel.
+    pub dev: DevNo,
+    /// Kernel name, for messages and for `dev-NAME`.
+    pub name: String,
+    /// Identity that must still be behind the number.
+    pub id: DriveId,
+}
+
+/// One thing done to an array or to a drive. `array` is the kernel name (`md0`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(
+    missing_docs,
+    reason = "the fields are described by the action that has them"
+)]
+pub enum Action {
+    /// Writes a word to `md/sync_action`.
+    SetSync { array: String, word: SyncWord },
+    /// Writes `none` to `md/resync_start` of a frozen array (undoes what an interrupted repair
+    /// leaves behind on kernels from 7.0).
+    ClearResyncStart { array: String },
+    /// Takes an array out of auto-read-only (`md/array_state` := `active`).
+    MakeReadWrite { array: String },
+    /// `mdadm --add-spare`: writes a spare superblock and binds the drive.
+    AddSpare { array: String, drive: Target },
+    /// `mdadm --re-add` of a former member; only ever planned where a bitmap exists.
+    ReAdd { array: String, drive: Target },
+    /// Marks a member faulty. Never planned for the last good copy.
+    FailMember { array: String, drive: Target },
+    /// Detaches a faulty member or an idle spare.
+    RemoveMember { array: String, drive: Target },
+    /// Marks an in-sync member `want_replacement`.
+    WantReplacement { array: String, drive: Target },
+    /// Binds an attached idle spare to a slot (as replacement where the slot is taken).
+    SetSlot {
+        array: String,
+        drive: Target,
+        slot: u32,
+    },
+    /// Erases every signature of a drive that is a member of nothing (`wipefs --all`). Only for
+    /// drives that the plan justified: forced by their owner, or bearing this LUN's superblock.
+    Wipe { drive: Target },
+}
+
+impl Action {
+    /// Kernel name of the array it touches; [`None`] for an action on a drive alone.
+    #[must_use]
+    pub fn array(&self) -> Option<&str> {
+        match self {
+            Self::SetSync { array, .. }
+            | Self::ClearResyncStart { array }
+            | Self::MakeReadWrite { array }
+            | Self::AddSpare { array, .. }
+            | Self::ReAdd { array, .. }
+            | Self::FailMember { array, .. }
+            | Self::RemoveMember { array, .. }
+            | Self::WantReplacement { array, .. }
+            | Self::SetSlot { array, .. } => Some(array),
+            Self::Wipe { .. } => None,
+        }
+    }
+
+    /// The drive it touches; [`None`] for an action on an array alone.
+    #[must_use]
+    pub const fn drive(&self) -> Option<&Target> {
+        match self {
+            Self::AddSpare { drive, .. }
+            | Self::ReAdd { drive, .. }
+            | Self::FailMember { drive, .. }
+            | Self::RemoveMember { drive, .. }
+            | Self::WantReplacement { drive, .. }
+            | Self::SetSlot { drive, .. }
+            | Self::Wipe { drive } => Some(drive),
+            Self::SetSync { .. } | Self::ClearResyncStart { .. } | Self::MakeReadWrite { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// In words, for the journal and for messages: what is done, to what.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetSync { array, word } => {
+                write!(f, "write `{}` to sync_action of {array}", word.as_str())
+            }
+            Self::ClearResyncStart { array } => {
+                write!(f, "forget the pending resync of {array}")
+            }
+            Self::MakeReadWrite { array } => write!(f, "make {array} writable"),
+            Self::AddSpare { array, drive } => {
+                write!(f, "add /dev/{} to {array} as a spare", drive.name)
+            }
+            Self::ReAdd { array, drive } => write!(f, "re-add /dev/{} to {array}", drive.name),
+            Self::FailMember { array, drive } => {
+                write!(f, "fail /dev/{} in {array}", drive.name)
+            }
+            Self::RemoveMember { array, drive } => {
+                write!(f, "take /dev/{} out of {array}", drive.name)
+            }
+            Self::WantReplacement { array, drive } => {
+                write!(f, "mark /dev/{} in {array} for replacement", drive.name)
+            }
+            Self::SetSlot { array, drive, slot } => {
+                write!(f, "give /dev/{} slot {slot} of {array}", drive.name)
+            }
+            Self::Wipe { drive } => write!(f, "erase the signatures of /dev/{}", drive.name),
+        }
+    }
+}

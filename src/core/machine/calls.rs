@@ -1,0 +1,485 @@
+//! Clients' calls: each waits for facts that are newer than itself, then is checked and answered.
+
+use std::collections::BTreeSet;
+
+use super::task::{ActOwner, Cancel, Pending, Stage, Task};
+use super::{Command, Machine, Record, Reply, Token};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::error::{ObjectKind, Unfit};
+use crate::id::{DriveId, LunId, OpId};
+use crate::model::{OpKind, Origin, Phase};
+use crate::op::{Live, Op, OpState};
+use crate::plan::{self, Context, Plan, Request};
+use crate::project;
+
+impl Machine {
+    pub(super) fn on_call(&mut self, token: Token, caller: String, command: Command) {
+        if let Command::Cancel { op, release_spare } = command {
+            self.begin_cancel(token, op, release_spare);
+            return;
+        }
+        let scan = self.want_deep_scan();
+        // A drive that is named must be looked into as well, whatever is known of it.
+        let named = match &command {
+            Command::Recover {
+                spare: Some(drive), ..
+            }
+            | Command::Replace {
+                with: Some(drive), ..
+            }
+            | Command::SpareAdd { drive, .. } => self.resolve_drive(drive).ok(),
+            _ => None,
+        };
+        if let Some(dev) = named
+            .and_then(|id| self.device_of(id))
+            .map(|device| device.dev)
+            && !self.member_devices().contains(&dev)
+        {
+            self.scan.probe.insert(dev);
+        }
+        self.pending.push(Pending {
+            token,
+            caller,
+            command,
+            scan,
+        });
+    }
+
+    /// Answers the calls for which the scan that just ended is new enough.
+    pub(super) fn answer_pending(&mut self) {
+        let done = self.scan.started;
+        let (due, later): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|call| call.scan <= done);
+        self.pending = later;
+        for call in due {
+            self.answer(call);
+        }
+    }
+
+    pub(super) fn fail_pending(&mut self, error: &Error) {
+        for call in std::mem::take(&mut self.pending) {
+            self.reply(call.token, Err(error.clone()));
+        }
+    }
+
+    pub(super) fn reply(&mut self, token: Token, result: Result<Reply, Error>) {
+        self.out.push(super::Effect::Reply { token, result });
+    }
+
+    fn answer(&mut self, call: Pending) {
+        if let Some(lun) = lun_of(&call.command)
+            && self.luns.get(&lun).is_some_and(|entry| {
+                entry
+                    .contradiction
+                    .as_ref()
+                    .is_some_and(|(_, times)| *times < 2)
+            })
+        {
+            // One re-read may settle the contradiction.
+            let scan = self.want_deep_scan();
+            self.pending.push(Pending { scan, ..call });
+            return;
+        }
+        if self.needs_a_probe(&call) {
+            let scan = self.want_deep_scan();
+            self.pending.push(Pending { scan, ..call });
+            return;
+        }
+        let token = call.token;
+        let result = match call.command {
+            Command::Recover {
+                lun,
+                spare,
+                repair,
+                dry_run,
+            } => self.optional_drive(spare.as_deref()).and_then(|spare| {
+                let request = Request::Recover { spare, repair };
+                self.start(&call.caller, lun, OpKind::Recover, request, dry_run)
+            }),
+            Command::Replace {
+                lun,
+                drive,
+                with,
+                dry_run,
+            } => self
+                .resolve_drive(&drive)
+                .and_then(|drive| Ok((drive, self.optional_drive(with.as_deref())?)))
+                .and_then(|(drive, with)| {
+                    let request = Request::Replace { drive, with };
+                    self.start(&call.caller, lun, OpKind::Replace, request, dry_run)
+                }),
+            Command::Verify { lun } => {
+                self.start(&call.caller, lun, OpKind::Verify, Request::Verify, false)
+            }
+            Command::Release { lun } => return self.release(token, lun),
+            Command::SpareAdd { drive, force } => self.spare_add(&drive, force),
+            Command::SpareRemove { drive } => self.spare_remove(&drive),
+            Command::Refresh => {
+                self.accept_contradictions();
+                Ok(Reply::Done)
+            }
+            Command::Reenumerate => Ok(Reply::Done),
+            Command::Cancel { .. } => Ok(Reply::Done),
+        };
+        self.reply(token, result);
+    }
+
+    /// A drive came in sight only by the scan that the call waited for: look into it too.
+    fn needs_a_probe(&mut self, call: &Pending) -> bool {
+        let named = match &call.command {
+            Command::Recover {
+                spare: Some(drive), ..
+            }
+            | Command::Replace {
+                with: Some(drive), ..
+            }
+            | Command::SpareAdd { drive, .. } => self.resolve_drive(drive).ok(),
+            _ => None,
+        };
+        let (mut missing, _) = self.deep_request();
+        missing.extend(
+            named
+                .and_then(|id| self.device_of(id))
+                .map(|device| device.dev),
+        );
+        let members = self.member_devices();
+        missing.retain(|dev| !self.inventory.probes.contains_key(dev) && !members.contains(dev));
+        // Asked once only: a device that cannot be probed stays without a probe.
+        let asked = call.scan > 1 && missing.iter().all(|dev| self.scan.probe.contains(dev));
+        let wanted = !missing.is_empty() && !asked && call.scan + 4 > self.scan.started;
+        self.scan.probe.extend(missing);
+        wanted
+    }
+
+    fn optional_drive(&self, name: Option<&str>) -> Result<Option<DriveId>, Error> {
+        name.map(|name| self.resolve_drive(name)).transpose()
+    }
+
+    /// What has to be true of a LUN before anything else is looked at.
+    pub(super) fn known_lun(&self, lun: LunId) -> Result<(), Error> {
+        let Some(entry) = self.luns.get(&lun) else {
+            let name = self.gone.get(&lun).map(|seen| seen.name.clone());
+            return Err(match name {
+                Some(name) => Error::ObjectDeleted {
+                    kind: ObjectKind::Lun,
+                    name,
+                },
+                None => Error::ObjectNotFound {
+                    kind: ObjectKind::Lun,
+                    name: lun.to_string(),
+                    known: self
+                        .luns
+                        .values()
+                        .map(|entry| entry.array.clone())
+                        .collect(),
+                },
+            });
+        };
+        if let Some((kernel, _)) = &entry.contradiction {
+            return Err(Error::CacheCorrupt {
+                lun: entry.array.clone(),
+                cached: format!("{} is {lun}", entry.array),
+                kernel: kernel.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Begins an operation, or shows what it would do.
+    fn start(
+        &mut self,
+        caller: &str,
+        lun: LunId,
+        kind: OpKind,
+        request: Request,
+        dry_run: bool,
+    ) -> Result<Reply, Error> {
+        self.known_lun(lun)?;
+        let busy = self.busy_with(lun);
+        let context = self.context(lun, None)?;
+        plan::check(&request, &context, busy)?;
+        let plan = plan::plan(&request, &context)?;
+        if dry_run {
+            return Ok(Reply::Plan(Box::new(plan)));
+        }
+        let id = self.create_op(caller, lun, kind, Some(request), Origin::Client, &plan);
+        if plan.phase == Phase::None {
+            self.finish(
+                id,
+                OpState::Succeeded,
+                None,
+                "nothing is wrong: nothing was done".into(),
+            );
+        }
+        let view = self.op_view(id).ok_or_else(|| Error::Internal {
+            what: "lost an operation".into(),
+        })?;
+        Ok(Reply::Op(Box::new(view)))
+    }
+
+    /// The unfinished operation of ours on a LUN.
+    pub(super) fn busy_with(&self, lun: LunId) -> Option<(OpId, String)> {
+        self.ops
+            .values()
+            .find(|op| op.lun == lun && !op.state.is_finished())
+            .map(|op| {
+                (
+                    op.id,
+                    format!("operation {} is {}: {}", op.id, op.state, op.message),
+                )
+            })
+    }
+
+    pub(super) fn context<'a>(
+        &'a self,
+        lun: LunId,
+        op: Option<&'a Op>,
+    ) -> Result<Context<'a>, Error> {
+        static NONE: BTreeSet<DriveId> = BTreeSet::new();
+        let gone = || Error::ObjectDeleted {
+            kind: ObjectKind::Lun,
+            name: lun.to_string(),
+        };
+        let entry = self.luns.get(&lun).ok_or_else(gone)?;
+        let array = self.inventory.arrays.get(&entry.array).ok_or_else(gone)?;
+        Ok(Context {
+            inventory: &self.inventory,
+            array,
+            lun: &entry.lun,
+            pool: &self.pool,
+            op: op.map(|op| op.id),
+            tried: op.map_or(&NONE, |op| &op.tried),
+            added: op.map_or(&NONE, |op| &op.added),
+            retiring: op.map_or(&NONE, |op| &op.retiring),
+        })
+    }
+
+    pub(super) fn create_op(
+        &mut self,
+        asked_by: &str,
+        lun: LunId,
+        kind: OpKind,
+        request: Option<Request>,
+        origin: Origin,
+        plan: &Plan,
+    ) -> OpId {
+        self.last_op += 1;
+        let id = OpId(self.last_op);
+        let lun_name = self
+            .luns
+            .get(&lun)
+            .map_or_else(|| lun.to_string(), |entry| entry.array.clone());
+        let op = Op {
+            id,
+            kind,
+            lun,
+            lun_name: lun_name.clone(),
+            request,
+            origin,
+            asked_by: asked_by.to_owned(),
+            state: OpState::Queued,
+            error: None,
+            phase: plan.phase,
+            targets: plan.targets.clone(),
+            added: BTreeSet::new(),
+            retiring: BTreeSet::new(),
+            tried: BTreeSet::new(),
+            percent: 0,
+            started_at: self.now.wall,
+            ended_at: None,
+            message: plan.rule.clone(),
+            live: Live::default(),
+        };
+        self.ops.insert(id, op);
+        // The facts are those of the scan that just ended: the first step may follow at once.
+        let mut task = Task::new(Stage::NeedFacts {
+            scan: self.scan.started,
+        });
+        task.phases_expected = 1 + u32::from(plan.leaves_missing > 0);
+        self.tasks.insert(id, task);
+        self.claim(id, plan);
+        self.persist_op(id);
+        let text = format!("operation {id} on {lun_name}: {}", plan.rule);
+        self.notify(None, Some(lun), Some(id), text);
+        id
+    }
+
+    /// Marks the pool drives that a plan takes, so that no other operation takes them too.
+    pub(super) fn claim(&mut self, op: OpId, plan: &Plan) {
+        let taken: BTreeSet<DriveId> = plan.targets.iter().map(|target| target.id).collect();
+        let mut records = Vec::new();
+        for entry in &mut self.pool {
+            if taken.contains(&entry.id) && entry.claimed_by.is_none() {
+                entry.claimed_by = Some(op);
+                records.push(entry.clone());
+            }
+        }
+        for entry in records {
+            self.persist(Record::Pool(entry));
+        }
+    }
+
+    fn release(&mut self, token: Token, lun: LunId) {
+        if let Err(error) = self.known_lun(lun) {
+            return self.reply(token, Err(error));
+        }
+        if !self.holds.contains_key(&lun) {
+            return self.reply(token, Ok(Reply::Done));
+        }
+        if let Some((op, doing)) = self.busy_with(lun) {
+            let lun = self
+                .luns
+                .get(&lun)
+                .map_or(String::new(), |entry| entry.array.clone());
+            return self.reply(
+                token,
+                Err(Error::AnotherCall {
+                    lun,
+                    op: Some(op),
+                    doing,
+                }),
+            );
+        }
+        let Some(array) = self.luns.get(&lun).map(|entry| entry.array.clone()) else {
+            return;
+        };
+        self.act(
+            ActOwner::Release { lun, token },
+            Action::SetSync {
+                array,
+                word: SyncWord::Idle,
+            },
+        );
+    }
+
+    /// Ends a hold: what it held may run again.
+    pub(super) fn drop_hold(&mut self, lun: LunId) {
+        let Some((name, _)) = self.holds.remove(&lun) else {
+            return;
+        };
+        self.persist(Record::HoldReleased(lun));
+        self.notify(None, Some(lun), None, format!("{name} is held no longer"));
+        self.reproject(lun, &name);
+    }
+
+    fn spare_add(&mut self, name: &str, force: bool) -> Result<Reply, Error> {
+        let id = self.resolve_drive(name)?;
+        if let Some(entry) = self.pool.iter().find(|entry| entry.id == id) {
+            let drive = project::pool_drive(&self.inventory, entry);
+            return Ok(Reply::Drive(Box::new(drive)));
+        }
+        let device = self.device_of(id).ok_or_else(|| Error::DriveRefused {
+            drive: name.to_owned(),
+            unfit: Unfit::NotPresent,
+        })?;
+        let entry = plan::refuse_registration(&self.inventory, device.dev, force)?;
+        let text = format!("{name} ({}) joins the spare pool", entry.stable_name);
+        self.pool.push(entry.clone());
+        self.persist(Record::Pool(entry.clone()));
+        self.changed = true;
+        self.notify(
+            Some(crate::model::NotificationEvent::DriveModify),
+            None,
+            None,
+            text,
+        );
+        self.reproject_all();
+        Ok(Reply::Drive(Box::new(project::pool_drive(
+            &self.inventory,
+            &entry,
+        ))))
+    }
+
+    fn spare_remove(&mut self, name: &str) -> Result<Reply, Error> {
+        let id = self.resolve_drive(name)?;
+        let Some(entry) = self.pool.iter().find(|entry| entry.id == id).cloned() else {
+            return Err(Error::ObjectNotFound {
+                kind: ObjectKind::Spare,
+                name: name.to_owned(),
+                known: self
+                    .pool
+                    .iter()
+                    .map(|entry| entry.stable_name.clone())
+                    .collect(),
+            });
+        };
+        let user = entry
+            .claimed_by
+            .filter(|op| self.ops.get(op).is_some_and(|op| !op.state.is_finished()));
+        if let Some(op) = user {
+            return Err(Error::DriveRefused {
+                drive: name.to_owned(),
+                unfit: Unfit::Claimed { op },
+            });
+        }
+        self.pool.retain(|other| other.id != id);
+        self.persist(Record::PoolRemoved(id));
+        self.changed = true;
+        let text = format!("{} left the spare pool", entry.stable_name);
+        self.notify(
+            Some(crate::model::NotificationEvent::DriveModify),
+            None,
+            None,
+            text,
+        );
+        self.reproject_all();
+        Ok(Reply::Done)
+    }
+
+    fn reproject_all(&mut self) {
+        let all: Vec<(LunId, String)> = self
+            .luns
+            .iter()
+            .map(|(id, entry)| (*id, entry.array.clone()))
+            .collect();
+        for (id, name) in all {
+            self.reproject(id, &name);
+        }
+    }
+
+    fn begin_cancel(&mut self, token: Token, id: OpId, release_spare: bool) {
+        let refusal = match self.op(id) {
+            Err(error) => Some(error),
+            Ok(op) if op.state == OpState::Cancelled => Some(Error::OperationCanceled { op: id }),
+            Ok(op) if op.state.is_finished() => Some(Error::CancelTooLate {
+                op: id,
+                outcome: format!("{}, {}", op.state, op.message),
+            }),
+            Ok(_) => None,
+        };
+        if let Some(error) = refusal {
+            return self.reply(token, Err(error));
+        }
+        let Some(task) = self.tasks.get_mut(&id) else {
+            let what = format!("operation {id} has no task");
+            return self.reply(token, Err(Error::Internal { what }));
+        };
+        let cancel = task.cancel.get_or_insert_with(Cancel::default);
+        cancel.release_spare |= release_spare;
+        cancel.tokens.push(token);
+        task.wake_at = None;
+        if !task.is_acting() {
+            let scan = self.want_deep_scan();
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.stage = Stage::NeedFacts { scan };
+            }
+        }
+        self.go(id, crate::op::OpEvent::Cancel);
+    }
+}
+
+const fn lun_of(command: &Command) -> Option<LunId> {
+    match command {
+        Command::Recover { lun, .. }
+        | Command::Replace { lun, .. }
+        | Command::Verify { lun }
+        | Command::Release { lun } => Some(*lun),
+        Command::Cancel { .. }
+        | Command::SpareAdd { .. }
+        | Command::SpareRemove { .. }
+        | Command::Refresh
+        | Command::Reenumerate => None,
+    }
+}

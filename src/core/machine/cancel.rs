@@ -1,0 +1,352 @@
+//! Ending an operation before its time: hold, stop, see that it stopped, give back.
+
+use super::exec::frozen;
+use super::task::{Cancel, Stage, Task};
+use super::{Machine, Record};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::facts::{ArrayFacts, MemberFacts, Slot, SyncCompleted};
+use crate::id::OpId;
+use crate::model::Phase;
+use crate::op::{OpEvent, OpState};
+use crate::project;
+
+/// Pause between two looks at an array that was told to stop.
+const STOP_LOOK_MS: u64 = 250;
+
+impl Machine {
+    /// With fresh facts: what does the cancel still need?
+    pub(super) fn decide_cancel(&mut self, id: OpId) {
+        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get(&id)) else {
+            return;
+        };
+        let Some(cancel) = task.cancel.clone() else {
+            return;
+        };
+        let (lun, steps) = (op.lun, op.live.steps_done);
+        let scrub = matches!(op.phase, Phase::Check | Phase::Repair);
+        let Some(array) = self.array_of(lun).cloned() else {
+            return;
+        };
+        if cancel.stopped {
+            return if scrub {
+                self.after_scrub_stop(id, &array)
+            } else {
+                self.after_freeze(id, &array, &cancel)
+            };
+        }
+        let running = project::syncing(&array);
+        if running.is_none() && !scrub && self.reached_its_aim(id, &array) {
+            let text = "it was done before the cancel could stop it".to_owned();
+            return self.finish(id, OpState::Succeeded, None, text);
+        }
+        if running.is_none() && (steps == 0 || (scrub && !task.scrub_started && !task.sync_seen)) {
+            return self.finish(
+                id,
+                OpState::Cancelled,
+                None,
+                "cancelled before it began".into(),
+            );
+        }
+        if running.is_some() && self.freeze_guard(id).is_some() {
+            let until = self.freeze_guard(id);
+            let scan = self.want_deep_scan();
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.stage = Stage::NeedFacts { scan };
+                task.wake_at = until;
+            }
+            return;
+        }
+        self.stop(id, &array, scrub);
+    }
+
+    /// Writes the word that stops it: a scrub ends, what rebuilds is held.
+    fn stop(&mut self, id: OpId, array: &ArrayFacts, scrub: bool) {
+        let Some(Task {
+            cancel: Some(cancel),
+            ..
+        }) = self.tasks.get_mut(&id)
+        else {
+            return;
+        };
+        cancel.stopping = true;
+        let cancel = cancel.clone();
+        let repairing = self
+            .ops
+            .get(&id)
+            .is_some_and(|op| op.phase == Phase::Repair);
+        let word = if scrub && !repairing {
+            SyncWord::Idle
+        } else {
+            SyncWord::Frozen
+        };
+        if !scrub {
+            self.record_hold(id, array);
+            if frozen(array) {
+                return self.after_freeze(id, array, &cancel);
+            }
+        }
+        let array = array.name.clone();
+        self.intend(id, Action::SetSync { array, word });
+    }
+
+    /// Whether everything that the operation was to fill is in sync already.
+    fn reached_its_aim(&self, id: OpId, array: &ArrayFacts) -> bool {
+        let Some(op) = self.ops.get(&id) else {
+            return false;
+        };
+        let in_sync = |dev| {
+            array
+                .members
+                .iter()
+                .find(|member| member.dev.known() == Some(dev))
+                .is_some_and(|member| member.state.is_known_and(|state| state.in_sync))
+        };
+        let seen = self
+            .tasks
+            .get(&id)
+            .is_some_and(|task| task.sync_seen || task.phases_done > 0);
+        let resynced = project::is_dirty(array) == Some(false);
+        seen && !project::is_degraded(array)
+            && resynced
+            && op.targets.iter().all(|target| in_sync(&target.dev))
+    }
+
+    /// The hold is written down before the array is stopped: after a crash in between, the array
+    /// is stopped again and shown as held.
+    fn record_hold(&mut self, id: OpId, array: &ArrayFacts) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let lun = op.lun;
+        if let Some(Task {
+            cancel: Some(cancel),
+            ..
+        }) = self.tasks.get_mut(&id)
+        {
+            if cancel.hold_recorded {
+                return;
+            }
+            cancel.hold_recorded = true;
+        }
+        let (name, at) = (array.name.clone(), self.now.wall);
+        self.holds.insert(lun, (name.clone(), at));
+        self.persist(Record::Hold {
+            lun,
+            name: name.clone(),
+            at,
+        });
+        self.reproject(lun, &name);
+    }
+
+    fn after_scrub_stop(&mut self, id: OpId, array: &ArrayFacts) {
+        if !stopped(array) {
+            return self.look_again(id, Some(STOP_LOOK_MS));
+        }
+        let repairing = self
+            .ops
+            .get(&id)
+            .is_some_and(|op| op.phase == Phase::Repair);
+        if repairing && frozen(array) {
+            // Kernels from 7.0 leave a resync pending behind an interrupted repair.
+            let left = project::is_dirty(array) == Some(true);
+            let name = array.name.clone();
+            let action = if left {
+                Action::ClearResyncStart { array: name }
+            } else {
+                Action::SetSync {
+                    array: name,
+                    word: SyncWord::Idle,
+                }
+            };
+            return self.intend(id, action);
+        }
+        self.finish(
+            id,
+            OpState::Cancelled,
+            None,
+            "cancelled; nothing was changed by it".into(),
+        );
+    }
+
+    fn after_freeze(&mut self, id: OpId, array: &ArrayFacts, cancel: &Cancel) {
+        if cancel.thawed {
+            return if cancel.release_spare {
+                self.released(id)
+            } else {
+                self.thaw_after_success(id, array)
+            };
+        }
+        if !stopped(array) {
+            return self.look_again(id, Some(STOP_LOOK_MS));
+        }
+        if cancel.release_spare && frozen(array) {
+            if let Some(action) = self.give_back(id, array) {
+                return self.intend(id, action);
+            }
+            let idle_spares = array.members.iter().any(is_unfinished_spare);
+            if !idle_spares {
+                return self.thaw_after_release(id, array);
+            }
+        }
+        if self.reached_its_aim(id, array) {
+            return self.thaw_after_success(id, array);
+        }
+        let text = format!(
+            "cancelled; {} is held: `lunctl recover` resumes it",
+            array.name
+        );
+        self.finish(id, OpState::Cancelled, None, text);
+    }
+
+    fn released(&mut self, id: OpId) {
+        if let Some(lun) = self.ops.get(&id).map(|op| op.lun) {
+            self.drop_hold(lun);
+        }
+        let text = "cancelled; its spares are back in the pool".to_owned();
+        self.finish(id, OpState::Cancelled, None, text);
+    }
+
+    /// It was done in the very moment of the freeze: nothing is left to hold.
+    fn thaw_after_success(&mut self, id: OpId, array: &ArrayFacts) {
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        if frozen(array) {
+            let array = array.name.clone();
+            return self.intend(
+                id,
+                Action::SetSync {
+                    array,
+                    word: SyncWord::Idle,
+                },
+            );
+        }
+        if let Some(lun) = lun {
+            self.drop_hold(lun);
+        }
+        let text = "it was done before the cancel could stop it".to_owned();
+        self.finish(id, OpState::Succeeded, None, text);
+    }
+
+    fn thaw_after_release(&mut self, id: OpId, array: &ArrayFacts) {
+        self.intend(
+            id,
+            Action::SetSync {
+                array: array.name.clone(),
+                word: SyncWord::Idle,
+            },
+        );
+    }
+
+    /// The next action that gives a drive of this operation back: fail, remove, wipe.
+    fn give_back(&mut self, id: OpId, array: &ArrayFacts) -> Option<Action> {
+        let added: Vec<_> = self.ops.get(&id)?.added.iter().copied().collect();
+        for drive in added {
+            let Some(device) = self.device_of(drive) else {
+                continue;
+            };
+            let target = crate::action::Target {
+                dev: device.dev,
+                name: device.name.clone(),
+                id: drive,
+            };
+            let name = array.name.clone();
+            let member = array
+                .members
+                .iter()
+                .find(|m| m.dev.known() == Some(&target.dev));
+            match member.map(|m| (m.slot.known(), m.state.known())) {
+                // What came in sync meanwhile holds good data and stays.
+                Some((_, Some(state))) if state.in_sync => {}
+                Some((Some(Slot::At(_)), Some(state))) if !state.faulty => {
+                    return Some(Action::FailMember {
+                        array: name,
+                        drive: target,
+                    });
+                }
+                Some(_) => {
+                    return Some(Action::RemoveMember {
+                        array: name,
+                        drive: target,
+                    });
+                }
+                None => {
+                    let Some(Task {
+                        cancel: Some(cancel),
+                        ..
+                    }) = self.tasks.get_mut(&id)
+                    else {
+                        return None;
+                    };
+                    if cancel.released.insert(drive) {
+                        return Some(Action::Wipe { drive: target });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// An action of the cancel failed: the operation goes on, and who asked is told.
+    pub(super) fn cancel_failed(&mut self, id: OpId, error: Error) {
+        let Some(cancel) = self.tasks.get_mut(&id).and_then(|task| task.cancel.take()) else {
+            return;
+        };
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        let stopped = cancel.stopped;
+        for token in cancel.tokens {
+            self.reply(token, Err(error.clone()));
+        }
+        let text = format!("operation {id} could not be cancelled: {error}");
+        self.notify(None, lun, Some(id), text);
+        if stopped {
+            // The array stands still although giving back failed: that is a hold, and is shown.
+            let text =
+                format!("cancelled and held, but its spares could not be given back: {error}");
+            return self.finish(id, OpState::Cancelled, None, text);
+        }
+        if let Some(lun) = lun.filter(|_| cancel.hold_recorded) {
+            self.drop_hold(lun);
+        }
+        self.go(id, OpEvent::CancelFailed);
+        self.look_again(id, None);
+    }
+
+    /// The deadline of an action has passed: say so, and let nobody wait for it.
+    pub(super) fn tell_late(&mut self, id: OpId) {
+        let after_ms = self.policy.deadline_ms;
+        let Some(Stage::Acting { action, .. }) = self.tasks.get(&id).map(|task| task.stage.clone())
+        else {
+            return;
+        };
+        let what = action.to_string();
+        let text = format!("blocked for {after_ms} ms, a member may hang: {what}");
+        if let Some(op) = self.ops.get_mut(&id) {
+            op.message.clone_from(&text);
+        }
+        self.persist_op(id);
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        self.notify(None, lun, Some(id), text);
+        let tokens = self
+            .tasks
+            .get_mut(&id)
+            .and_then(|task| task.cancel.as_mut())
+            .map(|cancel| std::mem::take(&mut cancel.tokens))
+            .unwrap_or_default();
+        for token in tokens {
+            let what = format!("cancelling operation {id} ({what})");
+            self.reply(token, Err(Error::Timeout { what, after_ms }));
+        }
+    }
+}
+
+/// The sync thread is gone: `frozen` alone does not say so (`drivers/md/md.c:action_show`).
+fn stopped(array: &ArrayFacts) -> bool {
+    array.sync.as_ref().is_none_or(|sync| {
+        sync.completed
+            .is_known_and(|completed| *completed == SyncCompleted::None)
+    })
+}
+
+fn is_unfinished_spare(member: &MemberFacts) -> bool {
+    member
+        .state
+        .is_known_and(|state| !state.in_sync && !state.faulty && !state.journal)
+}

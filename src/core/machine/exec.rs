@@ -1,0 +1,561 @@
+//! Carrying an operation on: facts, plan, one action, facts again, until the kernel works or
+//! nothing is left to do.
+
+use super::task::{
+    ActOwner, BUSY_MAX, FREEZE_GUARD_MS, HOLD_RETRY_MS, RETRY_MS, START_WINDOW_MS, STEPS_MAX,
+    Stage, Task,
+};
+use super::{ActId, Effect, Machine, Record};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::facts::{ArrayFacts, SyncAction};
+use crate::id::OpId;
+use crate::model::{NotificationEvent, Phase};
+use crate::op::{OpEvent, OpState};
+use crate::plan::{self, Plan, Request};
+use crate::project;
+
+/// `EBUSY`: the array does something else right now.
+const EBUSY: i32 = 16;
+
+impl Machine {
+    /// Lets an operation do the next thing that it can do now.
+    pub(super) fn advance(&mut self, id: OpId) {
+        let Some(task) = self.tasks.get(&id) else {
+            return;
+        };
+        let due = task.wake_at.is_none_or(|at| self.now.mono >= at);
+        match task.stage.clone() {
+            Stage::NeedFacts { scan } => {
+                if due && !self.scan.in_flight && scan <= self.scan.started {
+                    self.decide(id);
+                }
+            }
+            Stage::Due { action } => self.send(id, action),
+            Stage::Watching { since } => self.watch(id, since, due),
+            Stage::Intent { .. } | Stage::Acting { .. } => {}
+        }
+    }
+
+    /// Looks at an array that the kernel works on, or should.
+    fn watch(&mut self, id: OpId, since: crate::id::Mono, due: bool) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let lun = op.lun;
+        let running = self.array_of(lun).and_then(project::syncing);
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if let Some(action) = running {
+            task.wake_at = None;
+            self.seen_running(id, action);
+            return;
+        }
+        let overdue = self.now.mono.since(since) >= START_WINDOW_MS;
+        if task.sync_seen || overdue || (due && task.wake_at.is_some()) {
+            self.look_again(id, None);
+        } else if task.wake_at.is_none() {
+            task.wake_at = Some(self.now.mono.after(RETRY_MS));
+        }
+    }
+
+    fn seen_running(&mut self, id: OpId, action: SyncAction) {
+        let now = self.now.mono;
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let first = !task.sync_seen;
+        task.sync_seen = true;
+        task.busy = 0;
+        task.started_word = None;
+        let cancelling = task.cancel.is_some();
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        if !first {
+            return;
+        }
+        op.live.running_since = Some(now);
+        // A replacement or a re-add is a `recover` for the kernel; only what differs is renamed.
+        if let Some(phase) = Phase::of_action(action)
+            && !(action == SyncAction::Recover && matches!(op.phase, Phase::ReAdd | Phase::Replace))
+        {
+            op.phase = phase;
+        }
+        if !cancelling {
+            self.go(id, OpEvent::Run);
+        }
+    }
+
+    /// Reads the facts again, at once or after a pause, and decides anew.
+    pub(super) fn look_again(&mut self, id: OpId, pause_ms: Option<u64>) {
+        let scan = self.want_deep_scan();
+        let wake = pause_ms.map(|ms| self.now.mono.after(ms));
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.stage = Stage::NeedFacts { scan };
+            task.wake_at = wake;
+        }
+    }
+
+    /// With fresh facts: what is next?
+    fn decide(&mut self, id: OpId) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let (lun, adopted) = (op.lun, op.request.is_none());
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.wake_at = None;
+        }
+        if let Err(error) = self.known_lun(lun) {
+            let text = error.to_string();
+            let state = OpState::Failed;
+            return self.finish(id, state, Some(error), text);
+        }
+        if let Some(task) = self.tasks.get_mut(&id)
+            && let Some((state, error, text)) = task.ending.take()
+        {
+            return self.finish(id, state, error, text);
+        }
+        if self
+            .tasks
+            .get(&id)
+            .is_some_and(|task| task.cancel.is_some())
+        {
+            return self.decide_cancel(id);
+        }
+        let Some(array) = self.array_of(lun).cloned() else {
+            return;
+        };
+        self.own_left_freeze(id, &array);
+        if self.lacks_probes(id) {
+            return self.look_again(id, None);
+        }
+        if let Some(action) = project::syncing(&array) {
+            self.note_targets(id, &array);
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.stage = Stage::Watching {
+                    since: self.now.mono,
+                };
+            }
+            return self.seen_running(id, action);
+        }
+        let was_running = self.tasks.get(&id).is_some_and(|task| task.sync_seen);
+        if was_running {
+            self.go(id, OpEvent::Verify);
+            if frozen(&array) && !self.holds.contains_key(&lun) && self.pending_rebuild(&array) {
+                return self.interrupt(id, "somebody else froze the array");
+            }
+            self.judge_targets(id, &array);
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.phases_done += 1;
+                task.sync_seen = false;
+                task.last_progress = None;
+            }
+        }
+        if adopted {
+            return self.end_adopted(id, &array);
+        }
+        self.plan_next(id, &array);
+    }
+
+    /// Candidates that came in sight only by the scan that just ended deserve a deep look first.
+    /// Asked once in a row: a device that cannot be probed stays without a probe.
+    fn lacks_probes(&mut self, id: OpId) -> bool {
+        let (wanted, _) = self.deep_request();
+        let lacking = wanted
+            .iter()
+            .any(|dev| !self.inventory.probes.contains_key(dev));
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        let asked = std::mem::replace(&mut task.asked_for_probes, lacking);
+        lacking && !asked
+    }
+
+    /// After a restart of the daemon a freeze without a hold is what the operation left behind.
+    fn own_left_freeze(&mut self, id: OpId, array: &ArrayFacts) {
+        let held = self
+            .ops
+            .get(&id)
+            .is_some_and(|op| self.holds.contains_key(&op.lun));
+        if let Some(task) = self.tasks.get_mut(&id)
+            && task.resumed
+            && !held
+        {
+            task.resumed = false;
+            task.froze = frozen(array);
+        }
+    }
+
+    fn pending_rebuild(&self, array: &ArrayFacts) -> bool {
+        project::is_degraded(array)
+    }
+
+    /// A drive that enters a slot while the operation runs is one of its targets.
+    pub(super) fn note_targets(&mut self, id: OpId, array: &ArrayFacts) {
+        let fresh: Vec<_> = array
+            .members
+            .iter()
+            .filter(|member| {
+                member
+                    .state
+                    .is_known_and(|state| !state.in_sync && !state.faulty && !state.journal)
+                    && member
+                        .slot
+                        .is_known_and(|slot| matches!(slot, crate::facts::Slot::At(_)))
+            })
+            .filter_map(|member| self.target_of(member))
+            .collect();
+        let retiring = self.being_replaced(array);
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        op.retiring.extend(retiring);
+        for target in fresh {
+            if op.targets.iter().all(|other| other.id != target.id) {
+                op.targets.push(target);
+            }
+        }
+    }
+
+    /// Members whose slot a replacement shares.
+    fn being_replaced(&self, array: &ArrayFacts) -> Vec<crate::id::DriveId> {
+        let slots: Vec<_> = array
+            .members
+            .iter()
+            .filter(|member| member.state.is_known_and(|state| state.replacement))
+            .filter_map(|member| member.slot.known())
+            .collect();
+        array
+            .members
+            .iter()
+            .filter(|member| member.state.is_known_and(|state| !state.replacement))
+            .filter(|member| {
+                member
+                    .slot
+                    .known()
+                    .is_some_and(|slot| slots.contains(&slot))
+            })
+            .filter_map(|member| Some(self.target_of(member)?.id))
+            .collect()
+    }
+
+    /// After the kernel stopped: a target that did not make it is not tried again.
+    fn judge_targets(&mut self, id: OpId, array: &ArrayFacts) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let lost: Vec<_> = op
+            .targets
+            .iter()
+            .filter(|target| !op.tried.contains(&target.id))
+            .filter(|target| {
+                let member = array
+                    .members
+                    .iter()
+                    .find(|m| m.dev.known() == Some(&target.dev));
+                member.is_none_or(|m| m.state.is_known_and(|state| state.faulty))
+            })
+            .cloned()
+            .collect();
+        let (lun, name) = (op.lun, op.lun_name.clone());
+        for target in lost {
+            let why = format!("/dev/{} failed while it was being filled", target.name);
+            let error = Error::RecoveryFailed {
+                lun: name.clone(),
+                drive: Some(format!("/dev/{}", target.name)),
+                why: why.clone(),
+            };
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.last_error = Some(error);
+            }
+            if let Some(op) = self.ops.get_mut(&id) {
+                op.tried.insert(target.id);
+            }
+            self.notify(
+                Some(NotificationEvent::DriveModify),
+                Some(lun),
+                Some(id),
+                why,
+            );
+        }
+    }
+
+    /// Plans from fresh facts and takes the first step.
+    fn plan_next(&mut self, id: OpId, array: &ArrayFacts) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let Some(request) = self.effective_request(id) else {
+            return self.complete(id, array);
+        };
+        let planned = self
+            .context(op.lun, Some(op))
+            .and_then(|context| plan::plan(&request, &context));
+        match planned {
+            Err(error) => self.cannot_go_on(id, error, array),
+            Ok(plan) if plan.phase == Phase::None => self.complete(id, array),
+            Ok(plan) => self.follow(id, &plan),
+        }
+    }
+
+    /// What is still asked for: a scrub that was carried out is not asked for again.
+    fn effective_request(&self, id: OpId) -> Option<Request> {
+        let op = self.ops.get(&id)?;
+        let scrubbed = self.tasks.get(&id).is_some_and(|task| task.scrub_started);
+        match op.request.clone()? {
+            Request::Verify if scrubbed => None,
+            Request::Recover { .. } if scrubbed && op.phase == Phase::Check => None,
+            Request::Recover { spare, repair } => Some(Request::Recover {
+                spare,
+                repair: repair && !scrubbed,
+            }),
+            Request::Replace { .. } if scrubbed => None,
+            other => Some(other),
+        }
+    }
+
+    fn follow(&mut self, id: OpId, plan: &Plan) {
+        self.claim(id, plan);
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        op.phase = plan.phase;
+        op.retiring
+            .extend(plan.retires.iter().map(|member| member.id));
+        for target in &plan.targets {
+            if op.targets.iter().all(|other| other.id != target.id) {
+                op.targets.push(target.clone());
+            }
+        }
+        if op.message != plan.rule {
+            op.message.clone_from(&plan.rule);
+        }
+        let Some(step) = plan.steps.first() else {
+            return self.expect_running(id);
+        };
+        let action = step.action.clone();
+        // The same start word again: the kernel accepted it and has not begun yet.
+        let accepted = self.tasks.get(&id).and_then(|task| task.started_word);
+        match action {
+            Action::SetSync { word, .. } if accepted == Some(word) => self.expect_running(id),
+            action => self.intend(id, action),
+        }
+    }
+
+    /// The kernel should begin by itself now; it is given a bounded time to be seen at work.
+    fn expect_running(&mut self, id: OpId) {
+        let now = self.now.mono;
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        task.busy += 1;
+        if task.busy > BUSY_MAX {
+            let name = self
+                .ops
+                .get(&id)
+                .map_or_else(String::new, |op| op.lun_name.clone());
+            let why = "the kernel accepted the request and does not begin".to_owned();
+            return self.fail(
+                id,
+                Error::RecoveryFailed {
+                    lun: name,
+                    drive: None,
+                    why,
+                },
+            );
+        }
+        task.stage = Stage::Watching { since: now };
+        task.wake_at = Some(now.after(RETRY_MS));
+    }
+
+    /// Hands the intent to the ledger; the action follows when the ledger has answered.
+    pub(super) fn intend(&mut self, id: OpId, action: Action) {
+        let at = self.now.wall;
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        op.live.steps_done += 1;
+        let seq = op.live.steps_done;
+        // The bound holds for all but the one step that lifts a freeze of its own at the end.
+        let ending = self
+            .tasks
+            .get(&id)
+            .is_some_and(|task| task.ending.is_some());
+        if seq > STEPS_MAX && !ending {
+            let why = format!("gave up after {STEPS_MAX} steps");
+            let lun = op.lun_name.clone();
+            let drive = None;
+            return self.fail(id, Error::RecoveryFailed { lun, drive, why });
+        }
+        let cancelling = op.state == OpState::Cancelling;
+        if matches!(action, Action::AddSpare { .. } | Action::Wipe { .. })
+            && let Some(drive) = action.drive()
+        {
+            // Recorded before the act, so that a release after a crash knows whose it is.
+            op.added.insert(drive.id);
+        }
+        if !cancelling {
+            self.go(id, OpEvent::Prepare);
+        }
+        self.persist_op(id);
+        let persist = self.persist(Record::Intent {
+            op: id,
+            seq,
+            action: action.clone(),
+            at,
+        });
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.stage = Stage::Intent { persist, action };
+            task.wake_at = None;
+        }
+    }
+
+    fn send(&mut self, id: OpId, action: Action) {
+        let act = self.act(ActOwner::Op(id), action.clone());
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.stage = Stage::Acting {
+                id: act,
+                action,
+                late: false,
+            };
+        }
+    }
+
+    pub(super) fn act(&mut self, owner: ActOwner, action: Action) -> ActId {
+        let id = ActId(self.fresh_id());
+        self.acts.insert(id, owner);
+        self.out.push(Effect::Act {
+            id,
+            action,
+            deadline_ms: self.policy.deadline_ms,
+        });
+        id
+    }
+
+    pub(super) fn on_act_late(&mut self, id: ActId) {
+        let Some(ActOwner::Op(op)) = self.acts.get(&id).cloned() else {
+            return;
+        };
+        if let Some(Task {
+            stage: Stage::Acting { late, .. },
+            ..
+        }) = self.tasks.get_mut(&op)
+        {
+            *late = true;
+        }
+        self.tell_late(op);
+    }
+
+    pub(super) fn on_acted(&mut self, id: ActId, result: Result<(), Error>) {
+        match self.acts.remove(&id) {
+            Some(ActOwner::Op(op)) => self.op_acted(op, result),
+            Some(ActOwner::Release { lun, token }) => {
+                if result.is_ok() {
+                    self.drop_hold(lun);
+                }
+                self.reply(token, result.map(|()| super::Reply::Done));
+                self.scan.wanted = true;
+            }
+            Some(ActOwner::Reassert { lun }) => {
+                if let Err(error) = result {
+                    let text = format!("could not hold it again: {error}");
+                    self.notify(None, Some(lun), None, text);
+                    self.hold_broken_at
+                        .insert(lun, self.now.mono.after(HOLD_RETRY_MS));
+                }
+                self.scan.wanted = true;
+            }
+            None => {}
+        }
+    }
+
+    fn op_acted(&mut self, id: OpId, result: Result<(), Error>) {
+        let at = self.now.wall;
+        let seq = self.ops.get(&id).map_or(0, |op| op.live.steps_done);
+        let error = result.as_ref().err().cloned();
+        self.persist(Record::Outcome {
+            op: id,
+            seq,
+            error,
+            at,
+        });
+        let Some(Stage::Acting { action, .. }) = self.tasks.get(&id).map(|task| task.stage.clone())
+        else {
+            return;
+        };
+        match result {
+            Ok(()) => self.step_done(id, &action),
+            Err(error) => self.step_failed(id, &action, error),
+        }
+    }
+
+    fn step_done(&mut self, id: OpId, action: &Action) {
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        task.last_error = None;
+        task.busy = 0;
+        task.started_word = None;
+        let mut ends_hold = false;
+        if let Action::SetSync { word, .. } = action {
+            match word {
+                SyncWord::Check | SyncWord::Repair => task.scrub_started = true,
+                SyncWord::Frozen | SyncWord::Idle => match &mut task.cancel {
+                    // A word of the preparation that was under way when the cancel came stops nothing.
+                    Some(cancel) if !cancel.stopping => task.froze = *word == SyncWord::Frozen,
+                    Some(cancel) => {
+                        cancel.thawed = cancel.stopped && *word == SyncWord::Idle;
+                        cancel.stopped = true;
+                    }
+                    None => task.froze = *word == SyncWord::Frozen,
+                },
+                SyncWord::Recover | SyncWord::Resync => {}
+            }
+            if *word != SyncWord::Frozen {
+                task.started_word = Some(*word);
+                ends_hold = task.cancel.is_none();
+            }
+        }
+        if ends_hold && let Some(lun) = lun {
+            self.drop_hold(lun);
+        }
+        self.look_again(id, None);
+    }
+
+    fn step_failed(&mut self, id: OpId, action: &Action, error: Error) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if task.cancel.is_some() {
+            return self.cancel_failed(id, error);
+        }
+        let busy = matches!(&error, Error::Kernel { errno, .. } if *errno == EBUSY);
+        if busy && action.drive().is_none() {
+            task.busy += 1;
+            if task.busy <= BUSY_MAX {
+                task.last_error = Some(error);
+                return self.look_again(id, Some(RETRY_MS));
+            }
+        }
+        let Some(drive) = action.drive().cloned() else {
+            return self.fail(id, error);
+        };
+        task.last_error = Some(error.clone());
+        let lun = self.ops.get_mut(&id).map(|op| {
+            op.tried.insert(drive.id);
+            op.lun
+        });
+        let text = format!("/dev/{}: {error}", drive.name);
+        self.notify(None, lun, Some(id), text);
+        self.look_again(id, None);
+    }
+
+    /// Whether a freeze would come too soon after a start, and when it may come.
+    pub(super) fn freeze_guard(&self, id: OpId) -> Option<crate::id::Mono> {
+        let since = self.ops.get(&id)?.live.running_since?;
+        let until = since.after(FREEZE_GUARD_MS);
+        (self.now.mono < until).then_some(until)
+    }
+}
+
+pub(super) fn frozen(array: &ArrayFacts) -> bool {
+    array.sync.as_ref().is_some_and(|sync| {
+        sync.action
+            .is_known_and(|action| *action == SyncAction::Frozen)
+    })
+}

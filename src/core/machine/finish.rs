@@ -1,0 +1,379 @@
+//! How operations end: verified success, honest failure, interruption.
+
+use super::exec::frozen;
+use super::{Machine, Record};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::facts::{ArrayFacts, MemberFacts};
+use crate::id::OpId;
+use crate::model::{NotificationEvent, OpKind, Phase};
+use crate::op::{OpEvent, OpState};
+use crate::project;
+
+impl Machine {
+    /// Moves an operation along the state table; an illegal move is told and not made.
+    pub(super) fn go(&mut self, id: OpId, event: OpEvent) {
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        let before = op.state;
+        let Some(after) = before.next(event) else {
+            return;
+        };
+        op.state = after;
+        self.persist_op(id);
+    }
+
+    /// Nothing is left to do: is what was promised true?
+    pub(super) fn complete(&mut self, id: OpId, array: &ArrayFacts) {
+        let verify_after = self.policy.verify_after;
+        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get_mut(&id)) else {
+            return;
+        };
+        let rebuilt = op.kind != OpKind::Verify && !op.targets.is_empty();
+        if verify_after && rebuilt && !task.scrub_started {
+            let action = Action::SetSync {
+                array: array.name.clone(),
+                word: SyncWord::Check,
+            };
+            if let Some(op) = self.ops.get_mut(&id) {
+                op.phase = Phase::Check;
+                op.message = "comparing all copies after the rebuild".to_owned();
+            }
+            return self.intend(id, action);
+        }
+        let lun = op.lun_name.clone();
+        let losses: Vec<(String, u32)> = op
+            .targets
+            .iter()
+            .filter_map(|target| {
+                let member = array
+                    .members
+                    .iter()
+                    .find(|m| m.dev.known() == Some(&target.dev))?;
+                let lost = *member.bad_blocks.known()?;
+                (lost > 0).then(|| (format!("/dev/{}", target.name), lost))
+            })
+            .collect();
+        if !losses.is_empty() {
+            let ranges = losses.iter().map(|(_, lost)| lost).sum();
+            let drives = losses.into_iter().map(|(drive, _)| drive).collect();
+            return self.fail(
+                id,
+                Error::CompletedWithLosses {
+                    lun,
+                    drives,
+                    ranges,
+                },
+            );
+        }
+        let mismatch = array
+            .sync
+            .as_ref()
+            .and_then(|sync| sync.mismatch_sectors.known().copied())
+            .filter(|_| task.scrub_started);
+        match (op.phase, mismatch) {
+            (Phase::Check, Some(sectors)) if sectors > 0 => {
+                self.fail(
+                    id,
+                    Error::MismatchFound {
+                        lun,
+                        mismatch_sectors: sectors,
+                    },
+                );
+            }
+            (Phase::Repair, Some(sectors)) => {
+                let text = format!("{sectors} sectors differed and were rewritten");
+                self.end(id, OpState::Succeeded, None, text);
+            }
+            _ => {
+                let text = success_text(array, op.kind, &op.targets);
+                self.end(id, OpState::Succeeded, None, text);
+            }
+        }
+    }
+
+    /// The planner sees no way on: what was done counts, what is missing is said.
+    pub(super) fn cannot_go_on(&mut self, id: OpId, error: Error, array: &ArrayFacts) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let whole = !project::is_degraded(array);
+        let done_something = self.tasks.get(&id).is_some_and(|task| task.phases_done > 0);
+        if whole
+            && done_something
+            && matches!(
+                error,
+                Error::NoSpare { .. } | Error::SparesTooSmall { .. } | Error::DriveRefused { .. }
+            )
+        {
+            let text = format!(
+                "{}; still to be done: {error}",
+                success_text(array, op.kind, &op.targets)
+            );
+            return self.end(id, OpState::Succeeded, None, text);
+        }
+        let last = self.tasks.get(&id).and_then(|task| task.last_error.clone());
+        let error = match last {
+            Some(Error::RecoveryFailed { lun, drive, why }) => Error::RecoveryFailed {
+                lun,
+                drive,
+                why: format!("{why}; and then: {error}"),
+            },
+            Some(other) if !matches!(error, Error::StatusFailed { .. }) => other,
+            _ => error,
+        };
+        self.fail(id, error);
+    }
+
+    pub(super) fn fail(&mut self, id: OpId, error: Error) {
+        let text = error.to_string();
+        self.end(id, OpState::Failed, Some(error), text);
+    }
+
+    pub(super) fn interrupt(&mut self, id: OpId, why: &str) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let error = Error::Interrupted {
+            lun: op.lun_name.clone(),
+            why: why.to_owned(),
+        };
+        let text = error.to_string();
+        self.finish(id, OpState::Interrupted, Some(error), text);
+    }
+
+    /// Ends an operation, after lifting a freeze of its own that would otherwise stay behind.
+    fn end(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let held = self.holds.contains_key(&op.lun);
+        let still_frozen = self.array_of(op.lun).filter(|array| frozen(array));
+        let thaw = still_frozen.map(|array| array.name.clone());
+        let (Some(array), false) = (thaw, held) else {
+            return self.finish(id, state, error, text);
+        };
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if task.ending.is_some() || !task.froze {
+            return self.finish(id, state, error, text);
+        }
+        task.ending = Some((state, error, text));
+        self.intend(
+            id,
+            Action::SetSync {
+                array,
+                word: SyncWord::Idle,
+            },
+        );
+    }
+
+    pub(super) fn finish(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
+        let event = match state {
+            OpState::Succeeded => OpEvent::Succeed,
+            OpState::Failed => OpEvent::Fail,
+            OpState::Cancelled => OpEvent::Stopped,
+            _ => OpEvent::Interrupt,
+        };
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        let Some(after) = op.state.next(event) else {
+            return;
+        };
+        op.state = after;
+        op.percent = 100;
+        op.ended_at = Some(self.now.wall);
+        op.error = error.or(match after {
+            OpState::Cancelled => Some(Error::OperationCanceled { op: id }),
+            _ => None,
+        });
+        op.message = text;
+        op.live.eta_s = None;
+        let (lun, told) = (op.lun, format!("operation {id} {after}: {}", op.message));
+        let task = self.tasks.remove(&id);
+        self.persist_op(id);
+        self.unclaim(id);
+        self.notify(
+            Some(NotificationEvent::LunModify),
+            Some(lun),
+            Some(id),
+            told,
+        );
+        if let Some(cancel) = task.and_then(|task| task.cancel) {
+            let outcome = match after {
+                OpState::Cancelled => Ok(super::Reply::Done),
+                _ => Err(self.op(id).map_or_else(
+                    |error| error,
+                    |op| Error::CancelTooLate {
+                        op: id,
+                        outcome: format!("{}, {}", op.state, op.message),
+                    },
+                )),
+            };
+            for token in cancel.tokens {
+                self.reply(token, outcome.clone());
+            }
+        }
+        self.forget_old();
+        self.scan.wanted = true;
+    }
+
+    /// Pool drives that the operation claimed: those that were attached stay claimed by what they
+    /// are now, the others are free again; a drive that failed is not offered twice.
+    fn unclaim(&mut self, id: OpId) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let (tried, held) = (op.tried.clone(), self.holds.contains_key(&op.lun));
+        let attached: Vec<_> = self
+            .luns
+            .values()
+            .flat_map(|entry| &entry.lun.drives)
+            .filter(|drive| drive.role != crate::model::Role::Missing)
+            .filter_map(|drive| drive.id)
+            .collect();
+        let mut records = Vec::new();
+        for entry in self
+            .pool
+            .iter_mut()
+            .filter(|entry| entry.claimed_by == Some(id))
+        {
+            if held && attached.contains(&entry.id) {
+                continue;
+            }
+            entry.claimed_by = None;
+            records.push(entry.clone());
+        }
+        for entry in records {
+            if tried.contains(&entry.id) {
+                self.pool.retain(|other| other.id != entry.id);
+                self.persist(Record::PoolRemoved(entry.id));
+                let text = format!(
+                    "{} failed on use and left the spare pool",
+                    entry.stable_name
+                );
+                self.notify(Some(NotificationEvent::DriveModify), None, Some(id), text);
+            } else {
+                self.persist(Record::Pool(entry));
+            }
+        }
+    }
+
+    /// Keeps only so many finished operations.
+    fn forget_old(&mut self) {
+        let finished: Vec<OpId> = self
+            .ops
+            .values()
+            .filter(|op| op.state.is_finished())
+            .map(|op| op.id)
+            .collect();
+        let surplus = finished.len().saturating_sub(self.policy.keep_finished);
+        for id in finished.into_iter().take(surplus) {
+            self.ops.remove(&id);
+        }
+    }
+
+    /// An operation that the kernel or somebody else began is over: what did it leave?
+    pub(super) fn end_adopted(&mut self, id: OpId, array: &ArrayFacts) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let lun = op.lun_name.clone();
+        if frozen(array) && project::is_degraded(array) {
+            return self.interrupt(id, "somebody else froze the array");
+        }
+        let sync = array.sync.as_ref();
+        let mismatch = sync
+            .and_then(|sync| sync.mismatch_sectors.known().copied())
+            .unwrap_or(0);
+        match op.phase {
+            Phase::Check if mismatch > 0 => {
+                self.fail(
+                    id,
+                    Error::MismatchFound {
+                        lun,
+                        mismatch_sectors: mismatch,
+                    },
+                );
+            }
+            Phase::Check | Phase::Repair => {
+                let text = format!(
+                    "{} ended, {mismatch} sectors differed",
+                    phase_word(op.phase)
+                );
+                self.finish(id, OpState::Succeeded, None, text);
+            }
+            Phase::Resync => {
+                if project::is_dirty(array) == Some(false) {
+                    let text = "all copies are in step".to_owned();
+                    self.finish(id, OpState::Succeeded, None, text);
+                } else {
+                    self.interrupt(id, "the resync stopped before its end");
+                }
+            }
+            Phase::Rebuild | Phase::Replace | Phase::ReAdd | Phase::None => {
+                let member = |dev| array.members.iter().find(|m| m.dev.known() == Some(dev));
+                let unfinished = op.targets.iter().find(|target| {
+                    member(&target.dev).is_none_or(|m| !m.state.is_known_and(|s| s.in_sync))
+                });
+                match unfinished.map(|target| format!("/dev/{}", target.name)) {
+                    None => {
+                        let text = success_text(array, op.kind, &op.targets);
+                        self.finish(id, OpState::Succeeded, None, text);
+                    }
+                    Some(drive) => {
+                        let why = format!("{drive} did not come in sync");
+                        self.fail(
+                            id,
+                            Error::RecoveryFailed {
+                                lun,
+                                drive: Some(drive),
+                                why,
+                            },
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn target_of(&self, member: &MemberFacts) -> Option<crate::action::Target> {
+        let dev = *member.dev.known()?;
+        let id = self.inventory.devices.get(&dev)?.id;
+        Some(crate::action::Target {
+            dev,
+            name: member.name.clone(),
+            id,
+        })
+    }
+}
+
+fn success_text(array: &ArrayFacts, kind: OpKind, targets: &[crate::action::Target]) -> String {
+    let filled: Vec<String> = targets
+        .iter()
+        .filter(|target| {
+            let member = array
+                .members
+                .iter()
+                .find(|m| m.dev.known() == Some(&target.dev));
+            member.is_some_and(|m| m.state.is_known_and(|state| state.in_sync))
+        })
+        .map(|target| format!("/dev/{}", target.name))
+        .collect();
+    let degraded = project::is_degraded(array);
+    let rest = if degraded {
+        ", members are still missing"
+    } else {
+        ""
+    };
+    match (filled.is_empty(), kind) {
+        (false, _) => format!("{} in sync{rest}", filled.join(", ")),
+        (true, OpKind::Verify) => "all copies agree".to_owned(),
+        (true, _) => format!("all copies are in step{rest}"),
+    }
+}
+
+pub(super) const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::ReAdd => "re-add",
+        Phase::Rebuild => "rebuild",
+        Phase::Replace => "replacement",
+        Phase::Resync => "resync",
+        Phase::Check => "check",
+        Phase::Repair => "repair",
+        Phase::None => "nothing",
+    }
+}

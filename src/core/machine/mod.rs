@@ -1,0 +1,331 @@
+//! The machine: `step(now, input) -> effects`. It owns what is known and what is under way; the
+//! driver around it only carries inputs in and effects out.
+//!
+//! Hints only mark things dirty; every decision is taken on facts that were read after the event
+//! that asked for it. At most one action per LUN is outstanding. An action is sent only after
+//! its intent was handed to the ledger and the ledger answered (well or ill).
+
+mod calls;
+mod cancel;
+mod exec;
+mod finish;
+mod io;
+mod names;
+mod progress;
+mod task;
+mod view;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::facts::Inventory;
+use crate::id::{DevNo, LunId, Mono, Now, OpId, Wall};
+use crate::model::{Lun, NotificationEvent};
+use crate::op::Op;
+use crate::plan::PoolEntry;
+use crate::policy::Policy;
+
+pub use io::{
+    ActId, Command, Effect, Input, LedgerState, PersistId, Record, Reply, SeenLun, Snapshot, Token,
+};
+use task::{ActOwner, Pending, Task};
+
+/// A LUN as the machine knows it.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// Kernel name of its array.
+    array: String,
+    /// The model, without the running operation.
+    lun: Lun,
+    /// What the kernel says instead, and in how many scans in a row it did.
+    contradiction: Option<(String, u32)>,
+}
+
+/// Which scan is wanted and which is under way.
+#[derive(Debug, Default)]
+struct ScanState {
+    in_flight: bool,
+    wanted: bool,
+    probe: BTreeSet<DevNo>,
+    events_of: BTreeSet<String>,
+    /// Number of the scan that runs, or ran last.
+    started: u64,
+    /// When the last one ended.
+    ended_at: Mono,
+}
+
+/// The whole of lund's knowledge and work; see the module's text.
+#[derive(Debug)]
+pub struct Machine {
+    policy: Policy,
+    now: Now,
+    started: bool,
+    inventory: Inventory,
+    luns: BTreeMap<LunId, Entry>,
+    gone: BTreeMap<LunId, SeenLun>,
+    ops: BTreeMap<OpId, Op>,
+    tasks: BTreeMap<OpId, Task>,
+    last_op: u64,
+    pool: Vec<PoolEntry>,
+    holds: BTreeMap<LunId, (String, Wall)>,
+    /// Held LUNs whose recovery the kernel runs all the same, with the moment it was first seen.
+    hold_broken_at: BTreeMap<LunId, Mono>,
+    ledger_degraded: Option<String>,
+    scan: ScanState,
+    /// Arrays being read, and whether they became dirty again meanwhile.
+    reading: BTreeMap<String, bool>,
+    /// When each array was read last, and which are to be read when their pause is over: under
+    /// load `array_state` changes several times a second.
+    read_at: BTreeMap<String, Mono>,
+    read_later: BTreeMap<String, Mono>,
+    /// Since when an array has members and neither identity nor level: put together just now, or
+    /// left so for want of members.
+    half_since: BTreeMap<String, Mono>,
+    /// Since when a LUN is seen as not ready (ADR 0008).
+    not_ready_since: BTreeMap<LunId, Mono>,
+    progress_in_flight: bool,
+    progress_at: Mono,
+    pending: Vec<Pending>,
+    acts: BTreeMap<ActId, ActOwner>,
+    next_id: u64,
+    out: Vec<Effect>,
+    changed: bool,
+}
+
+impl Machine {
+    /// A machine that knows nothing yet; its first input must be [`Input::Start`].
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            now: Now::default(),
+            started: false,
+            inventory: Inventory::default(),
+            luns: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            ops: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            last_op: 0,
+            pool: Vec::new(),
+            holds: BTreeMap::new(),
+            hold_broken_at: BTreeMap::new(),
+            ledger_degraded: None,
+            scan: ScanState::default(),
+            reading: BTreeMap::new(),
+            read_at: BTreeMap::new(),
+            read_later: BTreeMap::new(),
+            half_since: BTreeMap::new(),
+            not_ready_since: BTreeMap::new(),
+            progress_in_flight: false,
+            progress_at: Mono::default(),
+            pending: Vec::new(),
+            acts: BTreeMap::new(),
+            next_id: 0,
+            out: Vec::new(),
+            changed: false,
+        }
+    }
+
+    /// Takes one input and says what is to be done. Never blocks and never fails: a failure is
+    /// an effect too.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        self.now = now;
+        match input {
+            Input::Start(state) => self.on_start(*state),
+            Input::Call {
+                token,
+                caller,
+                command,
+            } => self.on_call(token, caller, command),
+            Input::DirtyArray(name) => self.on_dirty_array(name),
+            Input::DirtyAll => self.scan.wanted = true,
+            Input::Scanned(result) => self.on_scanned(result),
+            Input::ArrayRead { name, result } => self.on_array_read(&name, result),
+            Input::Progress(result) => self.on_progress(result),
+            Input::Acted { id, result } => self.on_acted(id, result),
+            Input::ActLate { id } => self.on_act_late(id),
+            Input::Persisted { id, result } => self.on_persisted(id, result),
+            Input::Timer => self.on_timer(),
+        }
+        self.settle();
+        if std::mem::take(&mut self.changed) {
+            self.out.push(Effect::Publish);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Input::Timer`] is wanted, if nothing else comes first.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Mono> {
+        if !self.started {
+            return None;
+        }
+        let rescan = self.scan.ended_at.after(self.policy.rescan_ms);
+        let progress = self
+            .wants_progress()
+            .then(|| self.progress_at.after(self.policy.progress_ms));
+        // A task that waits for facts is woken by the scan that brings them.
+        let tasks = self
+            .tasks
+            .values()
+            .filter(|task| task.is_watching() || !self.scan.in_flight)
+            .filter_map(|task| task.wake_at)
+            .min();
+        let holds = self
+            .hold_broken_at
+            .values()
+            .min()
+            .map(|at| at.after(task::FREEZE_GUARD_MS));
+        let rescan = (!self.scan.in_flight).then_some(rescan);
+        let reads = self.read_later.values().min().copied();
+        let halves = self
+            .half_since
+            .values()
+            .map(|at| at.after(world::HALF_MS))
+            .filter(|at| *at > self.now.mono)
+            .min();
+        [rescan, progress, tasks, holds, reads, halves]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn on_start(&mut self, state: LedgerState) {
+        self.started = true;
+        self.last_op = state.last_op;
+        self.pool = state.pool;
+        self.holds = state.holds;
+        self.ledger_degraded = state.degraded;
+        for seen in state.luns {
+            self.gone.insert(seen.id, seen);
+        }
+        for op in state.ops {
+            self.last_op = self.last_op.max(op.id.0);
+            if !op.state.is_finished() {
+                self.tasks.insert(op.id, Task::resumed(&op));
+            }
+            self.ops.insert(op.id, op);
+        }
+        self.scan.wanted = true;
+        self.want_deep_scan();
+        self.changed = true;
+    }
+
+    fn on_timer(&mut self) {
+        let now = self.now.mono;
+        let due: Vec<String> = self
+            .read_later
+            .iter()
+            .filter(|(_, at)| now >= **at)
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.scan.wanted |= self.half_has_lasted();
+        for name in due {
+            self.read_later.remove(&name);
+            self.on_dirty_array(name);
+        }
+        if self.now.mono >= self.scan.ended_at.after(self.policy.rescan_ms) && !self.scan.in_flight
+        {
+            self.scan.wanted = true;
+        }
+        if self.wants_progress()
+            && !self.progress_in_flight
+            && self.now.mono >= self.progress_at.after(self.policy.progress_ms)
+        {
+            self.progress_in_flight = true;
+            self.out.push(Effect::ReadProgress);
+        }
+    }
+
+    /// Progress is read only while something moves.
+    fn wants_progress(&self) -> bool {
+        !self.progress_in_flight && self.tasks.values().any(Task::is_watching)
+    }
+
+    /// What every step ends with: operations move on, holds are kept, the wanted scan starts.
+    fn settle(&mut self) {
+        if !self.started {
+            return;
+        }
+        let ids: Vec<OpId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            self.advance(id);
+        }
+        self.keep_holds();
+        if self.scan.wanted && !self.scan.in_flight {
+            self.scan.wanted = false;
+            self.scan.in_flight = true;
+            self.scan.started += 1;
+            self.out.push(Effect::Scan {
+                probe: std::mem::take(&mut self.scan.probe),
+                events_of: std::mem::take(&mut self.scan.events_of),
+            });
+        }
+    }
+
+    /// Asks for a scan that also looks deep into every candidate, and says which scan that is.
+    fn want_deep_scan(&mut self) -> u64 {
+        let (probe, events_of) = self.deep_request();
+        self.scan.probe.extend(probe);
+        self.scan.events_of.extend(events_of);
+        self.scan.wanted = true;
+        self.scan.started + 1
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn persist(&mut self, record: Record) -> PersistId {
+        let id = PersistId(self.fresh_id());
+        self.out.push(Effect::Persist { id, record });
+        id
+    }
+
+    fn persist_op(&mut self, id: OpId) {
+        if let Some(op) = self.ops.get(&id) {
+            let record = Record::Op(Box::new(op.clone()));
+            self.persist(record);
+        }
+        self.changed = true;
+    }
+
+    fn notify(
+        &mut self,
+        event: Option<NotificationEvent>,
+        lun: Option<LunId>,
+        op: Option<OpId>,
+        text: String,
+    ) {
+        self.out.push(Effect::Notify {
+            event,
+            lun,
+            op,
+            text,
+        });
+    }
+
+    fn on_persisted(&mut self, id: PersistId, result: Result<(), crate::Error>) {
+        if let Err(error) = result {
+            if self.ledger_degraded.is_none() {
+                let text = format!("the ledger cannot be written, going on in memory: {error}");
+                self.notify(None, None, None, text);
+            }
+            self.ledger_degraded = Some(error.to_string());
+            self.changed = true;
+        } else if self.ledger_degraded.take().is_some() {
+            self.notify(
+                None,
+                None,
+                None,
+                "the ledger can be written again".to_owned(),
+            );
+            self.changed = true;
+        }
+        // Recovery goes on without a ledger: what waited for the record goes on either way.
+        for task in self.tasks.values_mut() {
+            task.persisted(id);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What clients see of the machine.
+
+use super::{Machine, Snapshot};
+use crate::Hresult;
+use crate::id::OpId;
+use crate::model::{AsyncOutput, Drive, Lun, OpKind, OpView, Role};
+use crate::op::Op;
+use crate::project;
+
+impl Machine {
+    /// All that clients may see, now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let luns: Vec<Lun> = self
+            .luns
+            .iter()
+            .map(|(id, entry)| {
+                let mut lun = entry.lun.clone();
+                lun.operation = self.running_op(*id);
+                if let Some((says, _)) = &entry.contradiction {
+                    lun.unknown
+                        .push(format!("identity: {says}: refresh is needed"));
+                }
+                lun
+            })
+            .collect();
+        let mut drives: Vec<Drive> = luns
+            .iter()
+            .flat_map(|lun| lun.drives.iter().cloned())
+            .filter(|drive| drive.role != Role::Missing)
+            .collect();
+        for entry in &self.pool {
+            if drives.iter().all(|drive| drive.id != Some(entry.id)) {
+                drives.push(project::pool_drive(&self.inventory, entry));
+            }
+        }
+        let mut luns = luns;
+        luns.sort_by(|a, b| {
+            a.name
+                .len()
+                .cmp(&b.name.len())
+                .then_with(|| a.name.cmp(&b.name))
+        });
+        Snapshot {
+            luns,
+            drives,
+            ops: self.ops.keys().filter_map(|id| self.op_view(*id)).collect(),
+            pool: self.pool.clone(),
+            gone: self
+                .gone
+                .values()
+                .filter(|seen| seen.gone)
+                .cloned()
+                .collect(),
+            ledger_degraded: self.ledger_degraded.clone(),
+            md_loaded: self.inventory.md_loaded,
+        }
+    }
+
+    fn running_op(&self, lun: crate::id::LunId) -> Option<OpView> {
+        let op = self
+            .ops
+            .values()
+            .find(|op| op.lun == lun && !op.state.is_finished())?;
+        Some(view(op))
+    }
+
+    pub(super) fn op_view(&self, id: OpId) -> Option<OpView> {
+        self.ops.get(&id).map(view)
+    }
+}
+
+fn view(op: &Op) -> OpView {
+    let hresult = match &op.error {
+        Some(error) => error.hresult(),
+        None if op.state.is_finished() => Hresult::S_OK,
+        None => Hresult::VDS_E_OPERATION_PENDING,
+    };
+    OpView {
+        id: op.id,
+        kind: op.kind,
+        async_output: match op.kind {
+            OpKind::Recover => AsyncOutput::RecoverLun,
+            OpKind::Replace => AsyncOutput::ReplaceDisk,
+            OpKind::Verify | OpKind::Repair => AsyncOutput::Unknown,
+        },
+        lun: op.lun,
+        lun_name: op.lun_name.clone(),
+        state: op.state.as_str().to_owned(),
+        hresult,
+        hresult_name: hresult.name().to_owned(),
+        percent: if op.state.is_finished() {
+            100
+        } else {
+            op.percent.min(99)
+        },
+        phase: op.phase,
+        origin: op.origin,
+        spare: op
+            .targets
+            .last()
+            .map(|target| format!("/dev/{}", target.name)),
+        started_at_ms: op.started_at,
+        ended_at_ms: op.ended_at,
+        rate_bytes_per_s: op.live.rate_bytes_per_s,
+        eta_s: op.live.eta_s,
+        message: op.message.clone(),
+        asked_by: op.asked_by.clone(),
+    }
+}

@@ -1,0 +1,598 @@
+//! Taking in what was observed: which LUNs exist, what changed, what contradicts what was known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::task::{ActOwner, Task};
+use super::{Effect, Entry, Machine, Record, SeenLun};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level, SyncAction, SyncFacts};
+use crate::id::{DevNo, LunId};
+use crate::model::{Health, Lun, LunStatus, NotificationEvent, Role, VdsEnum};
+use crate::plan::{self, Request};
+use crate::project::{self, ProjectContext};
+
+/// How long an array must stay half assembled before it is shown, as offline.
+pub(super) const HALF_MS: u64 = 5_000;
+
+/// How long a LUN must be not ready before it is shown so.
+const NOT_READY_MS: u64 = 1_000;
+
+/// Shortest time between two readings of one array.
+const READ_PAUSE_MS: u64 = 200;
+
+impl Machine {
+    pub(super) fn on_dirty_array(&mut self, name: String) {
+        if let Some(again) = self.reading.get_mut(&name) {
+            *again = true;
+            return;
+        }
+        let now = self.now.mono;
+        if let Some(at) = self.read_at.get(&name)
+            && now.since(*at) < READ_PAUSE_MS
+        {
+            // The first event is followed at once, those of a burst together.
+            let next = at.after(READ_PAUSE_MS);
+            self.read_later.insert(name, next);
+            return;
+        }
+        self.read_at.insert(name.clone(), now);
+        self.reading.insert(name.clone(), false);
+        self.out.push(Effect::ReadArray { name });
+    }
+
+    pub(super) fn on_array_read(
+        &mut self,
+        name: &str,
+        result: Result<Option<Box<ArrayFacts>>, Error>,
+    ) {
+        if self.reading.remove(name) == Some(true) {
+            self.on_dirty_array(name.to_owned());
+        }
+        let known = self
+            .inventory
+            .arrays
+            .get(name)
+            .map(|array| self.identity(array));
+        match result {
+            Ok(Some(facts))
+                if known == Some(self.identity(&facts)) && self.knows_members(&facts) =>
+            {
+                self.inventory.arrays.insert(name.to_owned(), *facts);
+                if let Some(id) = known {
+                    self.reproject(id, name);
+                }
+                self.adopt();
+            }
+            // A new array, another identity, a member never seen, or gone: the whole picture.
+            Ok(_) => self.scan.wanted = true,
+            Err(error) => {
+                self.notify(None, known, None, format!("{name} cannot be read: {error}"));
+                self.scan.wanted = true;
+            }
+        }
+    }
+
+    /// Who an array is. A UUID that cannot be read for a moment does not make it another one.
+    fn identity(&self, array: &ArrayFacts) -> LunId {
+        let unreadable = array.uuid.known().is_none();
+        let bearer = self
+            .luns
+            .iter()
+            .find(|(_, entry)| unreadable && entry.array == array.name);
+        bearer.map_or_else(|| project::lun_id(array), |(id, _)| *id)
+    }
+
+    fn knows_members(&self, facts: &ArrayFacts) -> bool {
+        facts.members.iter().all(|member| {
+            member
+                .dev
+                .known()
+                .is_none_or(|dev| self.inventory.devices.contains_key(dev))
+        })
+    }
+
+    pub(super) fn on_scanned(&mut self, result: Result<Box<Inventory>, Error>) {
+        self.scan.in_flight = false;
+        self.scan.ended_at = self.now.mono;
+        match result {
+            Ok(inventory) => self.accept(*inventory),
+            Err(error) => {
+                self.notify(None, None, None, format!("scan failed: {error}"));
+                self.fail_pending(&error);
+                return;
+            }
+        }
+        self.adopt();
+        self.settle_pool();
+        self.answer_pending();
+    }
+
+    /// Takes a whole inventory in, finding out what came, went and changed.
+    fn accept(&mut self, inventory: Inventory) {
+        let mut seen: BTreeMap<LunId, Vec<String>> = BTreeMap::new();
+        self.watch_halves(&inventory);
+        for (name, array) in &inventory.arrays {
+            if is_lun(array) || self.has_lasted(name) {
+                seen.entry(self.identity(array))
+                    .or_default()
+                    .push(name.clone());
+            }
+        }
+        self.inventory = inventory;
+        self.changed = true;
+        let contradicted = self.find_contradictions(&seen);
+        let ids: Vec<LunId> = self.luns.keys().copied().collect();
+        for id in ids {
+            if !seen.contains_key(&id) && !contradicted.contains(&id) {
+                self.depart(id);
+            }
+        }
+        for (id, names) in seen {
+            let Some(name) = names.first() else { continue };
+            if self.name_is_contested(id, name) {
+                continue;
+            }
+            if self.luns.contains_key(&id) {
+                self.reproject(id, name);
+            } else {
+                self.arrive(id, name);
+            }
+        }
+        if self.gone.values().any(|seen| !seen.gone) {
+            self.bury_the_unseen();
+        }
+    }
+
+    /// Arrays with members and without identity: `mdadm --create` shows one for a moment,
+    /// `mdadm --incremental` leaves one behind that cannot start for want of members.
+    fn watch_halves(&mut self, inventory: &Inventory) {
+        let now = self.now.mono;
+        let before = std::mem::take(&mut self.half_since);
+        for array in inventory.arrays.values().filter(|array| is_half(array)) {
+            let since = before.get(&array.name).copied().unwrap_or(now);
+            self.half_since.insert(array.name.clone(), since);
+        }
+    }
+
+    fn has_lasted(&self, name: &str) -> bool {
+        let since = self.half_since.get(name);
+        since.is_some_and(|at| self.now.mono.since(*at) >= HALF_MS)
+    }
+
+    /// An array that stayed half assembled is not shown yet.
+    pub(super) fn half_has_lasted(&self) -> bool {
+        self.half_since.keys().any(|name| {
+            self.has_lasted(name) && self.luns.values().all(|entry| entry.array != *name)
+        })
+    }
+
+    /// A LUN whose name now bears another identity, without its going ever having been seen, or
+    /// whose identity two arrays bear.
+    fn find_contradictions(&mut self, seen: &BTreeMap<LunId, Vec<String>>) -> BTreeSet<LunId> {
+        let mut contradicted = BTreeSet::new();
+        let mut suspicious = false;
+        for (id, entry) in &mut self.luns {
+            let says = match seen.get(id) {
+                Some(names) if names.len() > 1 => {
+                    Some(format!("{} all bear this UUID", names.join(", ")))
+                }
+                Some(_) => None,
+                None => self
+                    .inventory
+                    .arrays
+                    .get(&entry.array)
+                    .filter(|array| is_lun(array))
+                    // What had no identity of its own contradicts nothing by getting one.
+                    .filter(|_| *id != LunId::weak(&entry.array))
+                    .map(|array| format!("{} bears {}", entry.array, project::lun_id(array))),
+            };
+            entry.contradiction = says.map(|text| {
+                let times = entry.contradiction.as_ref().map_or(0, |(_, times)| *times);
+                suspicious |= times == 0;
+                (text, times + 1)
+            });
+            if entry.contradiction.is_some() {
+                contradicted.insert(*id);
+            }
+        }
+        // One re-read may settle it: an event can have overtaken the scan.
+        if suspicious {
+            self.scan.wanted = true;
+        }
+        for id in &contradicted {
+            let Some(entry) = self.luns.get(id) else {
+                continue;
+            };
+            let Some((says, 2)) = &entry.contradiction else {
+                continue;
+            };
+            let text = format!(
+                "{} is known as {id}, but {says}: refresh is needed",
+                entry.array
+            );
+            self.notify(
+                Some(NotificationEvent::ServiceOutOfSync),
+                Some(*id),
+                None,
+                text,
+            );
+        }
+        contradicted
+    }
+
+    /// Another LUN still claims this name and nobody has accepted the change.
+    fn name_is_contested(&self, id: LunId, name: &str) -> bool {
+        self.luns.iter().any(|(other, entry)| {
+            *other != id && entry.array == name && entry.contradiction.is_some()
+        })
+    }
+
+    /// `Refresh`: what the kernel says is accepted, whatever was known.
+    pub(super) fn accept_contradictions(&mut self) {
+        let ids: Vec<LunId> = self
+            .luns
+            .iter()
+            .filter(|(_, entry)| entry.contradiction.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &ids {
+            let still_there = self
+                .inventory
+                .arrays
+                .values()
+                .any(|array| self.identity(array) == *id);
+            if still_there {
+                if let Some(entry) = self.luns.get_mut(id) {
+                    entry.contradiction = None;
+                }
+            } else {
+                self.depart(*id);
+            }
+        }
+        let inventory = std::mem::take(&mut self.inventory);
+        self.accept(inventory);
+    }
+
+    fn arrive(&mut self, id: LunId, name: &str) {
+        let Some(lun) = self.projected(id, name) else {
+            return;
+        };
+        let text = format!("{name} ({}) is {}", lun.level, describe(&lun));
+        let record = seen(&lun, self.now.wall, false);
+        self.gone.remove(&id);
+        self.luns.insert(
+            id,
+            Entry {
+                array: name.to_owned(),
+                lun,
+                contradiction: None,
+            },
+        );
+        self.persist(Record::Lun(record));
+        self.notify(Some(NotificationEvent::LunArrive), Some(id), None, text);
+    }
+
+    fn depart(&mut self, id: LunId) {
+        let Some(entry) = self.luns.remove(&id) else {
+            return;
+        };
+        self.read_at.remove(&entry.array);
+        self.read_later.remove(&entry.array);
+        self.not_ready_since.remove(&id);
+        let record = seen(&entry.lun, self.now.wall, true);
+        self.gone.insert(id, record.clone());
+        self.persist(Record::Lun(record));
+        self.changed = true;
+        let text = format!("{} is gone", entry.array);
+        self.notify(Some(NotificationEvent::LunDepart), Some(id), None, text);
+    }
+
+    /// LUNs of the ledger that the first scan did not find.
+    fn bury_the_unseen(&mut self) {
+        let unseen: Vec<LunId> = self
+            .gone
+            .iter()
+            .filter(|(_, seen)| !seen.gone)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in unseen {
+            let Some(record) = self.gone.get_mut(&id) else {
+                continue;
+            };
+            record.gone = true;
+            let record = record.clone();
+            let text = format!("{} was known and is gone", record.name);
+            self.persist(Record::Lun(record));
+            self.notify(Some(NotificationEvent::LunDepart), Some(id), None, text);
+        }
+    }
+
+    fn projected(&self, id: LunId, name: &str) -> Option<Lun> {
+        let array = self.inventory.arrays.get(name)?;
+        let last_known = self.luns.get(&id).map(|entry| &entry.lun);
+        let context = ProjectContext {
+            held: self.holds.contains_key(&id),
+            pool: &self.pool,
+            observed_at: self.now.wall,
+            last_known,
+        };
+        Some(project::project(&self.inventory, array, &context))
+    }
+
+    /// Derives a LUN's model anew and tells what changed.
+    pub(super) fn reproject(&mut self, id: LunId, name: &str) {
+        let Some(mut lun) = self.projected(id, name) else {
+            return;
+        };
+        self.outlast_a_moment(&mut lun, name);
+        let Some(entry) = self.luns.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.lun, lun.clone());
+        let renamed = entry.array != name;
+        name.clone_into(&mut entry.array);
+        let unchanged = Lun {
+            observed_at_ms: lun.observed_at_ms,
+            ..before.clone()
+        } == lun;
+        if renamed || before.links != lun.links || before.level != lun.level {
+            self.persist(Record::Lun(seen(&lun, self.now.wall, false)));
+        }
+        self.changed = true;
+        if unchanged {
+            return;
+        }
+        self.tell_drives(&before, &lun);
+        if before.health != lun.health || before.status != lun.status || before.held != lun.held {
+            let text = format!("{name} is {}", describe(&lun));
+            self.notify(Some(NotificationEvent::LunModify), Some(id), None, text);
+        }
+    }
+
+    /// An array under load is `write-pending` for moments; only what lasts is shown as not ready.
+    fn outlast_a_moment(&mut self, lun: &mut Lun, name: &str) {
+        if lun.status != LunStatus::NotReady {
+            self.not_ready_since.remove(&lun.id);
+            return;
+        }
+        let now = self.now.mono;
+        let since = *self.not_ready_since.entry(lun.id).or_insert(now);
+        if now.since(since) < NOT_READY_MS {
+            let again = since.after(NOT_READY_MS);
+            self.read_later.insert(name.to_owned(), again);
+            if let Some(entry) = self.luns.get(&lun.id) {
+                lun.status = entry.lun.status;
+            }
+        }
+    }
+
+    /// Drives that failed, left or came, as VDS tells them.
+    fn tell_drives(&mut self, before: &Lun, after: &Lun) {
+        let present = |lun: &Lun| -> BTreeMap<String, Role> {
+            lun.drives
+                .iter()
+                .filter(|drive| !drive.device.is_empty())
+                .map(|drive| (drive.device.clone(), drive.role))
+                .collect()
+        };
+        let (old, new) = (present(before), present(after));
+        let mut told = Vec::new();
+        for (device, role) in &new {
+            match old.get(device) {
+                Some(was) if was == role => {}
+                Some(_) if *role == Role::Faulty => told.push((
+                    NotificationEvent::DriveRemoved,
+                    format!("{device} failed in {}", after.name),
+                )),
+                _ => told.push((
+                    NotificationEvent::DriveModify,
+                    format!("{device} is {} in {}", role_word(*role), after.name),
+                )),
+            }
+        }
+        for device in old.keys().filter(|device| !new.contains_key(*device)) {
+            told.push((
+                NotificationEvent::DriveRemoved,
+                format!("{device} is no longer part of {}", after.name),
+            ));
+        }
+        for (event, text) in told {
+            self.notify(Some(event), Some(after.id), None, text);
+        }
+    }
+
+    /// A pool drive that has become a member in sync is a spare no longer.
+    fn settle_pool(&mut self) {
+        let in_sync: BTreeSet<_> = self
+            .luns
+            .values()
+            .flat_map(|entry| &entry.lun.drives)
+            .filter(|drive| drive.role == Role::InSync)
+            .filter_map(|drive| drive.id)
+            .collect();
+        let used: Vec<_> = self
+            .pool
+            .iter()
+            .filter(|entry| in_sync.contains(&entry.id))
+            .cloned()
+            .collect();
+        for entry in used {
+            self.pool.retain(|other| other.id != entry.id);
+            self.persist(Record::PoolRemoved(entry.id));
+            let text = format!(
+                "{} is a member now and left the spare pool",
+                entry.stable_name
+            );
+            self.notify(Some(NotificationEvent::DriveModify), None, None, text);
+        }
+    }
+
+    /// What deserves a deep look: every drive that a plan could take or has touched, and the event
+    /// count of the arrays that could have lost one of them.
+    pub(super) fn deep_request(&self) -> (BTreeSet<DevNo>, BTreeSet<String>) {
+        let mut named = BTreeSet::new();
+        for op in self.ops.values().filter(|op| !op.state.is_finished()) {
+            named.extend(op.added.iter().copied());
+            named.extend(op.request.as_ref().and_then(Request::chosen));
+        }
+        let mut probe = BTreeSet::new();
+        let mut events_of = BTreeSet::new();
+        for (name, array) in &self.inventory.arrays {
+            let wanted = plan::probes_wanted(&self.inventory, array, &self.pool, &named);
+            if project::is_degraded(array) && !wanted.is_empty() {
+                events_of.insert(name.clone());
+            }
+            probe.extend(wanted);
+        }
+        let members = self.member_devices();
+        probe.retain(|dev| !members.contains(dev));
+        (probe, events_of)
+    }
+
+    pub(super) fn member_devices(&self) -> BTreeSet<DevNo> {
+        self.inventory
+            .arrays
+            .values()
+            .flat_map(|array| &array.members)
+            .filter_map(|member| member.dev.known().copied())
+            .collect()
+    }
+
+    /// Held LUNs stay held: what starts them again is stopped again, and told.
+    pub(super) fn keep_holds(&mut self) {
+        let held: Vec<LunId> = self.holds.keys().copied().collect();
+        for id in held {
+            if !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
+                self.hold_broken_at.remove(&id);
+                continue;
+            }
+            let since = *self.hold_broken_at.entry(id).or_insert(self.now.mono);
+            if self.now.mono.since(since) < super::task::FREEZE_GUARD_MS {
+                continue;
+            }
+            self.hold_broken_at.remove(&id);
+            let Some(array) = self.luns.get(&id).map(|entry| entry.array.clone()) else {
+                continue;
+            };
+            let text = format!("{array} is held and was started by somebody else: held again");
+            self.notify(None, Some(id), None, text);
+            let action = Action::SetSync {
+                array,
+                word: SyncWord::Frozen,
+            };
+            self.act(ActOwner::Reassert { lun: id }, action);
+        }
+    }
+
+    fn hold_is_broken(&self, id: LunId) -> bool {
+        let sync = self.array_of(id).and_then(|array| array.sync.as_ref());
+        sync.is_some_and(|SyncFacts { action, .. }| match action {
+            Fact::Known(action) => *action != SyncAction::Frozen,
+            Fact::Unknown(_) => false,
+        })
+    }
+
+    pub(super) fn lun_is_acted_on(&self, id: LunId) -> bool {
+        let by_op = self
+            .tasks
+            .keys()
+            .filter_map(|op| self.ops.get(op))
+            .any(|op| op.lun == id && op.request.is_some());
+        let cancelling = self.tasks.iter().any(|(op, task): (_, &Task)| {
+            task.cancel.is_some() && self.ops.get(op).is_some_and(|op| op.lun == id)
+        });
+        let loose = self.acts.values().any(|owner| match owner {
+            ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
+            ActOwner::Release { lun, .. } | ActOwner::Reassert { lun } => *lun == id,
+        });
+        by_op || cancelling || loose
+    }
+
+    pub(super) fn array_of(&self, id: LunId) -> Option<&ArrayFacts> {
+        let entry = self.luns.get(&id)?;
+        self.inventory.arrays.get(&entry.array)
+    }
+}
+
+/// Containers and arrays in the act of going are no LUNs.
+fn is_lun(array: &ArrayFacts) -> bool {
+    let container = array.level.is_known_and(|level| *level == Level::Container);
+    // While mdadm puts an array together it has a name and neither level nor identity.
+    let nameless = matches!(array.uuid, Fact::Known(None))
+        && array
+            .state
+            .is_known_and(|state| matches!(state, ArrayState::Clear | ArrayState::Inactive));
+    let cleared = array
+        .state
+        .is_known_and(|state| *state == ArrayState::Clear);
+    !container && !nameless && !cleared
+}
+
+/// It has members, and neither runs nor has an identity.
+fn is_half(array: &ArrayFacts) -> bool {
+    !array.members.is_empty()
+        && matches!(array.uuid, Fact::Known(None))
+        && array
+            .state
+            .is_known_and(|state| *state == ArrayState::Inactive)
+}
+
+fn seen(lun: &Lun, at: crate::id::Wall, gone: bool) -> SeenLun {
+    SeenLun {
+        id: lun.id,
+        name: lun.name.clone(),
+        links: lun.links.clone(),
+        level: lun.level.clone(),
+        last_seen: at,
+        gone,
+    }
+}
+
+/// One clause on a LUN's state, for the journal.
+fn describe(lun: &Lun) -> String {
+    let health = match lun.health {
+        Health::Healthy => "healthy",
+        Health::Rebuilding => "rebuilding",
+        Health::FailedRedundancy => "degraded",
+        Health::FailedRedundancyFailing => "degraded, and a survivor is failing",
+        Health::FailingRedundancy => "running with a failing member or parts out of step",
+        Health::Failed => "failed",
+        other => other.name(),
+    };
+    let mut text = health.to_owned();
+    if lun.status != LunStatus::Online && lun.status != LunStatus::Failed {
+        text.push_str(&format!(" ({})", lun.status.name()));
+    }
+    let redundancy = &lun.redundancy;
+    if lun.fault_tolerant {
+        text.push_str(&format!(
+            ", {} of {} members in sync",
+            redundancy.members_in_sync, redundancy.members_wanted
+        ));
+    }
+    if !redundancy.fatal_next.is_empty() && redundancy.losses_survivable == Some(0) {
+        text.push_str(&format!(
+            "; losing {} would lose the LUN",
+            redundancy.fatal_next.join(" or ")
+        ));
+    }
+    if lun.held {
+        text.push_str("; recovery is held");
+    }
+    text
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::InSync => "in sync",
+        Role::Rebuilding => "being rebuilt",
+        Role::Replacing => "being filled as a replacement",
+        Role::Spare => "a spare",
+        Role::Faulty => "faulty",
+        Role::Journal => "the journal",
+        Role::Pool => "in the pool",
+        Role::Missing => "missing",
+        Role::Unknown => "in an unknown state",
+    }
+}

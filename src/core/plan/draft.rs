@@ -1,0 +1,197 @@
+//! A plan while it is written: steps whose effect is already there are left out as they are added.
+
+use crate::action::{Action, SyncWord, Target};
+use crate::facts::SyncAction;
+use crate::model::Phase;
+
+use super::spare::{Candidate, Method, Verdict};
+use super::view::View;
+use super::{Plan, Step};
+
+/// A plan being written.
+#[derive(Debug)]
+pub(super) struct Draft<'v, 'a> {
+    view: &'v View<'a>,
+    plan: Plan,
+}
+
+impl<'v, 'a> Draft<'v, 'a> {
+    /// An empty plan by `rule`.
+    pub(super) fn new(view: &'v View<'a>, phase: Phase, rule: impl Into<String>) -> Self {
+        let plan = Plan {
+            lun: view.ctx.lun.id,
+            rule: rule.into(),
+            phase,
+            steps: Vec::new(),
+            targets: Vec::new(),
+            retires: None,
+            leaves_missing: 0,
+            candidates: Vec::new(),
+            risk: risk(view, phase),
+            bytes_to_copy: 0,
+        };
+        Self { view, plan }
+    }
+
+    /// Drives considered.
+    pub(super) fn candidates(mut self, candidates: Vec<Candidate>) -> Self {
+        self.plan.candidates = candidates;
+        self
+    }
+
+    /// Slots that stay empty for want of drives.
+    pub(super) fn leaves_missing(mut self, slots: usize) -> Self {
+        self.plan.leaves_missing = u32::try_from(slots).unwrap_or(u32::MAX);
+        self
+    }
+
+    /// The member that will be retired.
+    pub(super) fn retires(&mut self, target: Target) {
+        self.plan.retires = Some(target);
+    }
+
+    /// A drive that will be filled.
+    pub(super) fn target(&mut self, target: Target) {
+        self.plan.targets.push(target);
+    }
+
+    /// Adds a step.
+    pub(super) fn step(&mut self, action: Action, why: &str) {
+        self.plan.steps.push(Step {
+            action,
+            why: why.to_owned(),
+        });
+    }
+
+    /// Takes the array out of auto-read-only, in which nothing is recovered.
+    pub(super) fn wake(&mut self) {
+        if self.view.read_auto() {
+            let array = self.view.name();
+            self.step(
+                Action::MakeReadWrite { array },
+                "nothing is recovered while the array waits for its first write",
+            );
+        }
+    }
+
+    /// Keeps the kernel from starting before everything is in place: one pass then fills all, and
+    /// `mdadm`, which freezes and thaws by itself, finds the array frozen and leaves it so.
+    pub(super) fn freeze(&mut self) {
+        if !self.view.frozen() {
+            let array = self.view.name();
+            self.step(
+                Action::SetSync {
+                    array,
+                    word: SyncWord::Frozen,
+                },
+                "the kernel must not start before every drive is in place",
+            );
+        }
+    }
+
+    /// Writes a word that starts something, unless the kernel already shows it and nothing in
+    /// this plan has stopped it.
+    pub(super) fn start(&mut self, word: SyncWord, why: &str) {
+        let shown = match word {
+            SyncWord::Recover => SyncAction::Recover,
+            SyncWord::Resync => SyncAction::Resync,
+            SyncWord::Check => SyncAction::Check,
+            SyncWord::Repair => SyncAction::Repair,
+            SyncWord::Idle => SyncAction::Idle,
+            SyncWord::Frozen => SyncAction::Frozen,
+        };
+        if self.plan.steps.is_empty() && self.view.action == shown {
+            return;
+        }
+        let array = self.view.name();
+        self.step(Action::SetSync { array, word }, why);
+    }
+
+    /// Takes a candidate in, up to the point where it is attached to the array.
+    pub(super) fn attach(&mut self, candidate: &Candidate) {
+        let array = self.view.name();
+        let drive = candidate.drive.clone();
+        if candidate.listed {
+            self.step(
+                Action::RemoveMember {
+                    array: array.clone(),
+                    drive: drive.clone(),
+                },
+                "it is listed as faulty and was asked for by name",
+            );
+        }
+        match candidate.method {
+            Method::Start => {}
+            Method::ReAdd { .. } => self.step(
+                Action::ReAdd { array, drive },
+                "it was a member, and the bitmap tells what it has missed",
+            ),
+            Method::Add => self.step(Action::AddSpare { array, drive }, "it takes over"),
+            Method::WipeAndAdd => {
+                let why = "what is on it is stale, or its owner agreed to lose it";
+                self.step(
+                    Action::Wipe {
+                        drive: drive.clone(),
+                    },
+                    why,
+                );
+                self.step(Action::AddSpare { array, drive }, "it takes over");
+            }
+        }
+        self.mark_taken(candidate);
+        self.target(candidate.drive.clone());
+    }
+
+    fn mark_taken(&mut self, taken: &Candidate) {
+        for candidate in &mut self.plan.candidates {
+            if candidate.drive.id == taken.drive.id && candidate.fits() {
+                candidate.verdict = Verdict::Taken;
+            }
+        }
+    }
+
+    /// The finished plan, with `copies` times a member's size to be copied.
+    pub(super) fn finish(mut self, copies: usize) -> Plan {
+        let each = self
+            .view
+            .ctx
+            .array
+            .component_bytes
+            .known()
+            .copied()
+            .unwrap_or(0);
+        let copies = u64::try_from(copies).unwrap_or(u64::MAX);
+        self.plan.bytes_to_copy = each.saturating_mul(copies);
+        self.plan
+    }
+
+    /// The finished plan, with as much to be copied as there are targets.
+    pub(super) fn finish_targets(self) -> Plan {
+        let copies = self.plan.targets.len();
+        self.finish(copies)
+    }
+}
+
+/// What is at risk while the plan runs.
+fn risk(view: &View<'_>, phase: Phase) -> String {
+    let redundancy = &view.ctx.lun.redundancy;
+    let until = if phase == Phase::None {
+        "Now"
+    } else {
+        "Until this finishes"
+    };
+    let mut text = match redundancy.losses_survivable {
+        Some(0) if !redundancy.fatal_next.is_empty() => {
+            format!(
+                "{until}, losing {} loses the LUN.",
+                redundancy.fatal_next.join(" or ")
+            )
+        }
+        Some(count) => format!("{until}, the LUN survives {count} further loss(es) of any member."),
+        None => "How many further losses the LUN survives is not known.".to_owned(),
+    };
+    if phase == Phase::Resync {
+        text.push_str(" Copies or parity may differ where the last writes were cut short.");
+    }
+    text
+}

@@ -1,0 +1,456 @@
+//! A small world of one array for tests: builders of facts, and a model of what the kernel and
+//! `mdadm` make of each action.
+
+mod kernel;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::view::{Part, part};
+use super::{Context, Plan, PoolEntry, Request, check, plan};
+use crate::Error;
+use crate::action::Action;
+use crate::facts::{
+    ArrayFacts, ArrayState, DeviceFacts, Fact, IdentityKind, Inventory, Level, MdstatFacts,
+    MdstatProgress, MemberFacts, MemberState, Metadata, Position, ProbeFacts, Slot,
+    SuperblockFacts, SyncAction, SyncCompleted, SyncFacts,
+};
+use crate::id::{DevNo, DriveId, OpId, Wall};
+use crate::model::Lun;
+use crate::project::{ProjectContext, project};
+
+pub(super) const MIB: u64 = 1024 * 1024;
+/// Size of every member's drive.
+pub(super) const DISK: u64 = 1024 * MIB;
+/// What metadata takes of it.
+pub(super) const OVERHEAD: u64 = MIB;
+pub(super) const MD0: &str = "md0";
+pub(super) const EVENTS: u64 = 100;
+pub(super) const UUID0: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
+
+pub(super) const RECOVER: Request = Request::Recover {
+    spare: None,
+    repair: false,
+};
+pub(super) const REPAIR: Request = Request::Recover {
+    spare: None,
+    repair: true,
+};
+
+pub(super) fn onto(spare: DriveId) -> Request {
+    Request::Recover {
+        spare: Some(spare),
+        repair: false,
+    }
+}
+
+pub(super) fn in_sync() -> MemberState {
+    MemberState {
+        in_sync: true,
+        ..MemberState::default()
+    }
+}
+
+pub(super) fn spare() -> MemberState {
+    MemberState {
+        spare: true,
+        ..MemberState::default()
+    }
+}
+
+pub(super) fn faulty() -> MemberState {
+    MemberState {
+        faulty: true,
+        ..MemberState::default()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) inventory: Inventory,
+    pub(super) pool: Vec<PoolEntry>,
+    pub(super) held: bool,
+    pub(super) op: Option<OpId>,
+    pub(super) tried: BTreeSet<DriveId>,
+    pub(super) added: BTreeSet<DriveId>,
+    pub(super) retiring: BTreeSet<DriveId>,
+    /// Devices made so far.
+    devices: u32,
+    /// Slots that re-added members had.
+    saved: BTreeMap<DevNo, u32>,
+}
+
+impl World {
+    /// A healthy array of drives `d0`, `d1`, ... in the slots of the same number.
+    pub(super) fn new(level: Level, slots: u32) -> Self {
+        let mut world = Self {
+            inventory: Inventory {
+                md_loaded: true,
+                ..Inventory::default()
+            },
+            pool: Vec::new(),
+            held: false,
+            op: Some(OpId(1)),
+            tried: BTreeSet::new(),
+            added: BTreeSet::new(),
+            retiring: BTreeSet::new(),
+            devices: 0,
+            saved: BTreeMap::new(),
+        };
+        world
+            .inventory
+            .arrays
+            .insert(MD0.to_owned(), array(MD0, level, slots, UUID0));
+        for slot in 0..slots {
+            world.member(&format!("d{slot}"), Slot::At(slot), in_sync());
+        }
+        world
+    }
+
+    pub(super) fn array(&self) -> &ArrayFacts {
+        &self.inventory.arrays[MD0]
+    }
+
+    pub(super) fn array_mut(&mut self) -> &mut ArrayFacts {
+        self.inventory.arrays.get_mut(MD0).unwrap()
+    }
+
+    pub(super) fn device(&mut self, name: &str, size_bytes: u64) -> DevNo {
+        self.devices += 1;
+        let dev = DevNo {
+            major: 7,
+            minor: self.devices,
+        };
+        self.inventory
+            .devices
+            .insert(dev, device(dev, name, size_bytes));
+        self.inventory.probes.insert(dev, blank());
+        dev
+    }
+
+    pub(super) fn dev(&self, name: &str) -> DevNo {
+        self.inventory
+            .devices
+            .values()
+            .find(|d| d.name == name)
+            .unwrap()
+            .dev
+    }
+
+    pub(super) fn device_mut(&mut self, name: &str) -> &mut DeviceFacts {
+        self.inventory
+            .devices
+            .values_mut()
+            .find(|d| d.name == name)
+            .unwrap()
+    }
+
+    pub(super) fn probe_mut(&mut self, name: &str) -> &mut ProbeFacts {
+        let dev = self.dev(name);
+        self.inventory.probes.get_mut(&dev).unwrap()
+    }
+
+    pub(super) fn member(&mut self, name: &str, slot: Slot, state: MemberState) -> DriveId {
+        self.member_of(MD0, name, slot, state)
+    }
+
+    pub(super) fn member_of(
+        &mut self,
+        array: &str,
+        name: &str,
+        slot: Slot,
+        state: MemberState,
+    ) -> DriveId {
+        let dev = self.device(name, DISK);
+        self.bind(array, dev, slot, state);
+        drive_id(name)
+    }
+
+    fn bind(&mut self, array: &str, dev: DevNo, slot: Slot, state: MemberState) {
+        let device = self.inventory.devices.get_mut(&dev).unwrap();
+        device.holders.insert(array.to_owned());
+        let facts = MemberFacts {
+            name: device.name.clone(),
+            dev: Fact::Known(dev),
+            slot: Fact::Known(slot),
+            state: Fact::Known(state),
+            recovery_start: Fact::Known(if state.in_sync {
+                Position::Done
+            } else {
+                Position::At(0)
+            }),
+            errors: Fact::Known(0),
+            bad_blocks: Fact::Known(0),
+            size_bytes: Fact::Known(device.size_bytes - OVERHEAD),
+        };
+        let uuid = self.inventory.arrays[array]
+            .uuid
+            .known()
+            .copied()
+            .flatten()
+            .unwrap();
+        let role = match slot {
+            Slot::At(n) => Some(n),
+            _ => None,
+        };
+        let probe = self.inventory.probes.get_mut(&dev).unwrap();
+        probe.exclusive = Fact::Known(false);
+        superblock(probe, uuid, EVENTS, role);
+        self.inventory
+            .arrays
+            .get_mut(array)
+            .unwrap()
+            .members
+            .push(facts);
+    }
+
+    pub(super) fn facts_mut(&mut self, name: &str) -> &mut MemberFacts {
+        self.array_mut()
+            .members
+            .iter_mut()
+            .find(|m| m.name == name)
+            .unwrap()
+    }
+
+    pub(super) fn state_mut(&mut self, name: &str) -> &mut MemberState {
+        match &mut self.facts_mut(name).state {
+            Fact::Known(state) => state,
+            Fact::Unknown(_) => panic!("state of {name}"),
+        }
+    }
+
+    /// The member fails and stays listed.
+    pub(super) fn fail(&mut self, name: &str) {
+        let facts = self.facts_mut(name);
+        facts.state = Fact::Known(faulty());
+        facts.slot = Fact::Known(Slot::None);
+        self.counted();
+    }
+
+    fn unlist(&mut self, name: &str) {
+        self.array_mut().members.retain(|m| m.name != name);
+        self.device_mut(name).holders.clear();
+        self.probe_mut(name).exclusive = Fact::Known(true);
+        self.counted();
+    }
+
+    /// The member goes, and its drive with it.
+    pub(super) fn pull(&mut self, name: &str) {
+        let dev = self.dev(name);
+        self.unlist(name);
+        self.inventory.devices.remove(&dev);
+        self.inventory.probes.remove(&dev);
+    }
+
+    /// The member was away; its drive is back with a superblock of this age.
+    pub(super) fn former(&mut self, name: &str, events: u64) -> DriveId {
+        self.unlist(name);
+        if let Fact::Known(Some(md)) = &mut self.probe_mut(name).md {
+            md.events = events;
+        }
+        drive_id(name)
+    }
+
+    pub(super) fn attached_spare(&mut self, name: &str) -> DriveId {
+        self.member(name, Slot::None, spare())
+    }
+
+    pub(super) fn pooled(&mut self, name: &str, size_bytes: u64) -> DriveId {
+        self.device(name, size_bytes);
+        self.pool.push(PoolEntry {
+            id: drive_id(name),
+            stable_name: format!("by-id-{name}"),
+            size_bytes,
+            forced_signatures: Vec::new(),
+            claimed_by: None,
+        });
+        drive_id(name)
+    }
+
+    pub(super) fn dirty(&mut self) {
+        self.array_mut().resync_start = Fact::Known(Position::At(0));
+    }
+
+    pub(super) fn show(&mut self, action: SyncAction, running: bool) {
+        let progress = MdstatProgress::At {
+            done_kib: 10,
+            total_kib: 100,
+            speed_kib: 1,
+        };
+        let completed = SyncCompleted::At {
+            done: 20,
+            total: 200,
+        };
+        let array = self.array_mut();
+        let sync = array.sync.as_mut().unwrap();
+        sync.action = Fact::Known(action);
+        sync.completed = Fact::Known(if running {
+            completed
+        } else {
+            SyncCompleted::None
+        });
+        array.mdstat.as_mut().unwrap().progress = if running {
+            progress
+        } else {
+            MdstatProgress::None
+        };
+    }
+
+    fn counted(&mut self) {
+        let wanted = *self.array().raid_disks.known().unwrap();
+        let good = self.parts(|p| matches!(p, Part::InSync(_))).len();
+        let sync = self.array_mut().sync.as_mut().unwrap();
+        sync.degraded = Fact::Known(wanted - u32::try_from(good).unwrap().min(wanted));
+    }
+
+    fn parts(&self, test: impl Fn(Part) -> bool) -> Vec<String> {
+        let known = self
+            .array()
+            .members
+            .iter()
+            .filter(|m| part(m).is_ok_and(&test));
+        known.map(|m| m.name.clone()).collect()
+    }
+
+    pub(super) fn lun(&self) -> Lun {
+        let ctx = ProjectContext {
+            held: self.held,
+            pool: &self.pool,
+            observed_at: Wall(0),
+            last_known: None,
+        };
+        project(&self.inventory, self.array(), &ctx)
+    }
+
+    pub(super) fn with<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let lun = self.lun();
+        let ctx = Context {
+            inventory: &self.inventory,
+            array: self.array(),
+            lun: &lun,
+            pool: &self.pool,
+            op: self.op,
+            tried: &self.tried,
+            added: &self.added,
+            retiring: &self.retiring,
+        };
+        work(&ctx)
+    }
+
+    pub(super) fn plan(&self, request: &Request) -> Result<Plan, Error> {
+        self.with(|ctx| plan(request, ctx))
+    }
+
+    pub(super) fn check(&self, request: &Request) -> Result<(), Error> {
+        self.with(|ctx| check(request, ctx, None))
+    }
+
+    pub(super) fn action(&self) -> SyncAction {
+        *self.array().sync.as_ref().unwrap().action.known().unwrap()
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        let sync = self.array().sync.as_ref().unwrap();
+        sync.completed != Fact::Known(SyncCompleted::None)
+    }
+}
+
+pub(super) fn drive_id(name: &str) -> DriveId {
+    DriveId::derive("serial", name)
+}
+
+pub(super) fn blank() -> ProbeFacts {
+    ProbeFacts {
+        signatures: Fact::Known(Vec::new()),
+        exclusive: Fact::Known(true),
+        md: Fact::Known(None),
+    }
+}
+
+pub(super) fn superblock(probe: &mut ProbeFacts, uuid: Uuid, events: u64, role: Option<u32>) {
+    probe.signatures = Fact::Known(vec!["linux_raid_member".to_owned()]);
+    let md = SuperblockFacts {
+        array_uuid: uuid,
+        device_uuid: None,
+        events,
+        role,
+    };
+    probe.md = Fact::Known(Some(md));
+}
+
+fn device(dev: DevNo, name: &str, size_bytes: u64) -> DeviceFacts {
+    DeviceFacts {
+        dev,
+        name: name.to_owned(),
+        id: drive_id(name),
+        id_kind: IdentityKind::Serial,
+        stable_name: format!("by-id-{name}"),
+        names: vec![format!("/dev/{name}")],
+        size_bytes,
+        logical_block_bytes: Fact::Known(512),
+        rotational: Fact::Known(true),
+        transport: Fact::Known("ata".to_owned()),
+        read_only: false,
+        holders: BTreeSet::new(),
+        used_by: Vec::new(),
+        whole_disk: name.to_owned(),
+        controller: None,
+        udev_signature: None,
+    }
+}
+
+pub(super) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFacts {
+    let layout = if level == Level::Raid10 { 0x102 } else { 0 };
+    ArrayFacts {
+        name: name.to_owned(),
+        dev: DevNo { major: 9, minor: 0 },
+        md_names: Vec::new(),
+        uuid: Fact::Known(Some(uuid)),
+        level: Fact::Known(level),
+        layout: Fact::Known(layout),
+        raid_disks: Fact::Known(slots),
+        chunk_bytes: Fact::Known(64 * 1024),
+        component_bytes: Fact::Known(DISK - OVERHEAD),
+        size_bytes: Fact::Known(DISK),
+        logical_block_bytes: Fact::Known(512),
+        metadata: Fact::Known(Metadata::V1(2)),
+        state: Fact::Known(ArrayState::Clean),
+        sync: Some(SyncFacts {
+            action: Fact::Known(SyncAction::Idle),
+            completed: Fact::Known(SyncCompleted::None),
+            degraded: Fact::Known(0),
+            mismatch_sectors: Fact::Known(0),
+        }),
+        resync_start: Fact::Known(Position::Done),
+        reshaping: Fact::Known(false),
+        bitmap: Fact::Known(true),
+        clustered: false,
+        mdstat: Some(MdstatFacts {
+            broken: false,
+            inactive: false,
+            read_only: false,
+            auto_read_only: false,
+            progress: MdstatProgress::None,
+        }),
+        members: Vec::new(),
+        events: Fact::Known(EVENTS),
+    }
+}
+
+/// Actions of a plan as short words: `frozen`, `add d4`, `slot d4=1`.
+pub(super) fn words(plan: &Plan) -> Vec<String> {
+    let word = |action: &Action| match action {
+        Action::SetSync { word, .. } => word.as_str().to_owned(),
+        Action::ClearResyncStart { .. } => "clear resync_start".to_owned(),
+        Action::MakeReadWrite { .. } => "rw".to_owned(),
+        Action::AddSpare { drive, .. } => format!("add {}", drive.name),
+        Action::ReAdd { drive, .. } => format!("re-add {}", drive.name),
+        Action::FailMember { drive, .. } => format!("fail {}", drive.name),
+        Action::RemoveMember { drive, .. } => format!("remove {}", drive.name),
+        Action::WantReplacement { drive, .. } => format!("want {}", drive.name),
+        Action::SetSlot { drive, slot, .. } => format!("slot {}={slot}", drive.name),
+        Action::Wipe { drive } => format!("wipe {}", drive.name),
+    };
+    plan.steps.iter().map(|step| word(&step.action)).collect()
+}

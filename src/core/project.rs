@@ -1,0 +1,266 @@
+//! From the kernel's facts to the VDS model: here the two vocabularies meet.
+//!
+//! Nothing is remembered but what the caller hands in; a fact that is not known stays unknown and
+//! is listed in [`Lun::unknown`].
+
+mod drives;
+mod health;
+#[cfg(test)]
+mod rules;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use crate::facts::{
+    ArrayFacts, ArrayState, Fact, Inventory, Level, MdstatProgress, Metadata, SyncAction,
+};
+use crate::id::Wall;
+use crate::model::PoolEntry;
+use crate::model::{Driver, Lun, LunStatus, LunType, ManagedBy, Redundancy, SyncView};
+
+pub use drives::pool_drive;
+pub use slots::{
+    good_slots, is_degraded, is_delayed, is_dirty, is_failing, is_running, lun_id, missing_slots,
+    syncing,
+};
+
+/// What the projection needs to know beyond the facts.
+#[derive(Debug, Clone, Copy)]
+pub struct ProjectContext<'a> {
+    /// Recovery of this LUN is held by an administrator's cancel.
+    pub held: bool,
+    /// The spare pool.
+    pub pool: &'a [PoolEntry],
+    /// When the facts were read.
+    pub observed_at: Wall,
+    /// The same LUN as it was shown before, for what cannot be read now.
+    pub last_known: Option<&'a Lun>,
+}
+
+/// The LUN that an array is. [`Lun::operation`] is left empty: the machine fills it in.
+#[must_use]
+pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'_>) -> Lun {
+    let view = health::View::new(array, ctx.last_known);
+    let (status, health) = view.judge();
+    let id = match (&array.uuid, ctx.last_known) {
+        // An unreadable UUID must not give the LUN another identity for a moment.
+        (Fact::Unknown(_), Some(known)) if known.name == array.name => known.id,
+        _ => lun_id(array),
+    };
+    let failed = status == LunStatus::Failed;
+    let redundancy = Redundancy {
+        members_wanted: array.raid_disks.known().copied().unwrap_or(0),
+        members_in_sync: count(view.good.as_deref().unwrap_or_default()),
+        losses_survivable: if failed { Some(0) } else { view.survivable },
+        // Where all is lost there is no next loss.
+        fatal_next: if failed {
+            Vec::new()
+        } else {
+            fatal_devices(array, &view.fatal_next())
+        },
+    };
+    let mut lun = Lun {
+        id,
+        name: array.name.clone(),
+        device: drives::node(&array.name),
+        links: array
+            .md_names
+            .iter()
+            .map(|name| format!("/dev/md/{name}"))
+            .collect(),
+        driver: Driver::Md,
+        managed_by: ManagedBy::Mdadm,
+        level: level_text(&array.level).to_owned(),
+        kind: lun_type(array),
+        size_bytes: array.size_bytes.known().copied(),
+        status,
+        health,
+        transition: view.transition(),
+        fault_tolerant: view.fault_tolerant.unwrap_or(false),
+        redundancy,
+        held: ctx.held,
+        auto_read_only: array.state == Fact::Known(ArrayState::ReadAuto)
+            || array
+                .mdstat
+                .as_ref()
+                .is_some_and(|mdstat| mdstat.auto_read_only),
+        read_only: array.state == Fact::Known(ArrayState::Readonly)
+            || array.mdstat.as_ref().is_some_and(|mdstat| mdstat.read_only),
+        sync: sync_view(array, ctx.held),
+        operation: None,
+        plexes: Vec::new(),
+        drives: drives::drives(inventory, array, id, ctx.pool, ctx.last_known),
+        unknown: unknown(array),
+        unsupported: unsupported(array),
+        observed_at_ms: ctx.observed_at,
+    };
+    lun.plexes = drives::plexes(array, &lun);
+    lun
+}
+
+/// How many are true.
+fn count(slots: &[bool]) -> u32 {
+    u32::try_from(slots.iter().filter(|good| **good).count()).unwrap_or(u32::MAX)
+}
+
+/// Nodes of the only good occupants of these slots: a slot with two of them (a member and its
+/// finished replacement) bears the loss of either.
+fn fatal_devices(array: &ArrayFacts, slots: &[u32]) -> Vec<String> {
+    slots
+        .iter()
+        .filter_map(|slot| {
+            let mut good = slots::occupants(array, *slot)
+                .filter(|member| member.state.is_known_and(slots::is_good));
+            let only = good.next()?;
+            good.next().is_none().then(|| drives::node(&only.name))
+        })
+        .collect()
+}
+
+/// The kernel's word for the level; `unknown` where it has none.
+fn level_text(level: &Fact<Level>) -> &str {
+    match level {
+        Fact::Known(Level::Linear) => "linear",
+        Fact::Known(Level::Raid0) => "raid0",
+        Fact::Known(Level::Raid1) => "raid1",
+        Fact::Known(Level::Raid4) => "raid4",
+        Fact::Known(Level::Raid5) => "raid5",
+        Fact::Known(Level::Raid6) => "raid6",
+        Fact::Known(Level::Raid10) => "raid10",
+        Fact::Known(Level::Container) => "container",
+        Fact::Known(Level::Other(word)) if !word.is_empty() => word,
+        Fact::Known(Level::Other(_)) | Fact::Unknown(_) => "unknown",
+    }
+}
+
+fn lun_type(array: &ArrayFacts) -> LunType {
+    match &array.level {
+        Fact::Known(Level::Linear) => LunType::Span,
+        Fact::Known(Level::Raid0) => LunType::Stripe,
+        Fact::Known(Level::Raid1) if array.raid_disks == Fact::Known(1) => LunType::Simple,
+        Fact::Known(Level::Raid1) => LunType::Mirror,
+        Fact::Known(Level::Raid4) => LunType::Raid4,
+        Fact::Known(Level::Raid5) => LunType::Raid5,
+        Fact::Known(Level::Raid6) => LunType::Raid6,
+        Fact::Known(Level::Raid10) => LunType::Raid10,
+        Fact::Known(Level::Container | Level::Other(_)) | Fact::Unknown(_) => LunType::Unknown,
+    }
+}
+
+fn sync_view(array: &ArrayFacts, held: bool) -> SyncView {
+    let action = match array.sync.as_ref().map(|sync| &sync.action) {
+        None => "none",
+        Some(Fact::Unknown(_)) => "unknown",
+        Some(Fact::Known(action)) => action_text(*action),
+    };
+    let queued_reason = queued_reason(array, held);
+    SyncView {
+        action: action.to_owned(),
+        queued: queued_reason.is_some(),
+        queued_reason,
+        mismatch_sectors: array
+            .sync
+            .as_ref()
+            .and_then(|sync| sync.mismatch_sectors.known().copied()),
+    }
+}
+
+const fn action_text(action: SyncAction) -> &'static str {
+    match action {
+        SyncAction::Idle => "idle",
+        SyncAction::Frozen => "frozen",
+        SyncAction::Resync => "resync",
+        SyncAction::Recover => "recover",
+        SyncAction::Check => "check",
+        SyncAction::Repair => "repair",
+        SyncAction::Reshape => "reshape",
+    }
+}
+
+/// Why the kernel waits with work that it wants to do.
+fn queued_reason(array: &ArrayFacts, held: bool) -> Option<String> {
+    if is_delayed(array) {
+        return Some("it waits until another array on the same disks is done".into());
+    }
+    let mdstat = array.mdstat.as_ref()?;
+    if mdstat.progress != MdstatProgress::Pending {
+        return None;
+    }
+    let frozen = array
+        .sync
+        .as_ref()
+        .is_some_and(|sync| sync.action == Fact::Known(SyncAction::Frozen));
+    Some(match (mdstat.auto_read_only, mdstat.read_only) {
+        (true, _) => "the array is auto-read-only: it waits for the first write".into(),
+        (_, true) => "the array is read-only".into(),
+        _ if held => "recovery is held".into(),
+        _ if frozen => "somebody has frozen the array".into(),
+        _ => "the kernel has not begun yet".into(),
+    })
+}
+
+/// Why recovery is left alone altogether.
+fn unsupported(array: &ArrayFacts) -> Option<String> {
+    if array.level == Fact::Known(Level::Container) {
+        return Some("a container of external metadata is not an array itself".into());
+    }
+    if let Fact::Known(Metadata::External(kind)) = &array.metadata {
+        return Some(format!(
+            "external metadata ({kind}) belongs to its own manager"
+        ));
+    }
+    array
+        .clustered
+        .then(|| "a clustered array is managed by all of its nodes together".into())
+}
+
+/// Every fact about the array and its members that could not be read, with the reason.
+fn unknown(array: &ArrayFacts) -> Vec<String> {
+    let mut list = Vec::new();
+    note(&mut list, "uuid", &array.uuid);
+    note(&mut list, "level", &array.level);
+    note(&mut list, "layout", &array.layout);
+    note(&mut list, "raid_disks", &array.raid_disks);
+    note(&mut list, "chunk_size", &array.chunk_bytes);
+    note(&mut list, "component_size", &array.component_bytes);
+    note(&mut list, "size", &array.size_bytes);
+    note(&mut list, "logical_block_size", &array.logical_block_bytes);
+    note(&mut list, "metadata_version", &array.metadata);
+    note(&mut list, "array_state", &array.state);
+    note(&mut list, "resync_start", &array.resync_start);
+    note(&mut list, "reshape_position", &array.reshaping);
+    note(&mut list, "bitmap", &array.bitmap);
+    if let Some(sync) = &array.sync {
+        note(&mut list, "sync_action", &sync.action);
+        note(&mut list, "sync_completed", &sync.completed);
+        note(&mut list, "degraded", &sync.degraded);
+        note(&mut list, "mismatch_cnt", &sync.mismatch_sectors);
+    }
+    for member in &array.members {
+        note(&mut list, &format!("{} block", member.name), &member.dev);
+        note(&mut list, &format!("{} slot", member.name), &member.slot);
+        note(&mut list, &format!("{} state", member.name), &member.state);
+        note(
+            &mut list,
+            &format!("{} recovery_start", member.name),
+            &member.recovery_start,
+        );
+        note(
+            &mut list,
+            &format!("{} bad_blocks", member.name),
+            &member.bad_blocks,
+        );
+        note(
+            &mut list,
+            &format!("{} size", member.name),
+            &member.size_bytes,
+        );
+    }
+    list
+}
+
+fn note<T>(list: &mut Vec<String>, what: &str, fact: &Fact<T>) {
+    if let Fact::Unknown(why) = fact {
+        list.push(format!("{what}: {why}"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Small questions about an array's facts, each answered in one place. Planner and machine ask
+//! them too.
+
+use crate::facts::{
+    ArrayFacts, ArrayState, Fact, MdstatProgress, MemberFacts, MemberState, Position, Slot,
+    SyncAction, SyncCompleted,
+};
+use crate::id::LunId;
+
+/// Identity of the LUN that an array is: its own UUID, or one derived from its name where the
+/// metadata has none or it could not be read.
+#[must_use]
+pub fn lun_id(array: &ArrayFacts) -> LunId {
+    match &array.uuid {
+        Fact::Known(Some(uuid)) => LunId(*uuid),
+        Fact::Known(None) | Fact::Unknown(_) => LunId::weak(&array.name),
+    }
+}
+
+/// Whether this occupant of a slot carries valid data.
+pub(super) const fn is_good(state: &MemberState) -> bool {
+    state.in_sync && !state.faulty && !state.journal
+}
+
+/// Members whose slot is `slot`; a replacement shares the slot of the member it replaces.
+pub(super) fn occupants(array: &ArrayFacts, slot: u32) -> impl Iterator<Item = &MemberFacts> {
+    array
+        .members
+        .iter()
+        .filter(move |member| member.slot == Fact::Known(Slot::At(slot)))
+}
+
+/// Number of slots as an index.
+fn slot_count(array: &ArrayFacts) -> Option<usize> {
+    usize::try_from(*array.raid_disks.known()?).ok()
+}
+
+/// By slot: whether some occupant is in sync and not faulty. [`None`] when the number of slots
+/// or a member's slot or state is not known, or the array is not running (its members then show
+/// neither).
+#[must_use]
+pub fn good_slots(array: &ArrayFacts) -> Option<Vec<bool>> {
+    if !is_running(array)? {
+        return None;
+    }
+    by_slot(array, is_good)
+}
+
+/// By slot: whether some occupant satisfies `test`. [`None`] when that is not known.
+fn by_slot(array: &ArrayFacts, test: impl Fn(&MemberState) -> bool) -> Option<Vec<bool>> {
+    let mut slots = vec![false; slot_count(array)?];
+    for member in &array.members {
+        let Slot::At(number) = *member.slot.known()? else {
+            continue;
+        };
+        let holds = test(member.state.known()?);
+        // A slot past the end belongs to a reshape that shrinks the array.
+        if let Some(slot) = usize::try_from(number)
+            .ok()
+            .and_then(|number| slots.get_mut(number))
+        {
+            *slot |= holds;
+        }
+    }
+    Some(slots)
+}
+
+/// Slots that have neither a good member nor one that is being filled: each wants a drive. Empty
+/// when that is not known ([`good_slots`]).
+#[must_use]
+pub fn missing_slots(array: &ArrayFacts) -> Vec<u32> {
+    if is_running(array) != Some(true) {
+        return Vec::new();
+    }
+    let alive = by_slot(array, |state| !state.faulty && !state.journal).unwrap_or_default();
+    (0_u32..)
+        .zip(alive)
+        .filter(|(_, alive)| !alive)
+        .map(|(slot, _)| slot)
+        .collect()
+}
+
+/// Whether redundancy is known to be less than whole: a slot lacks a good member, or the kernel
+/// counts one as degraded.
+#[must_use]
+pub fn is_degraded(array: &ArrayFacts) -> bool {
+    let counted = array
+        .sync
+        .as_ref()
+        .is_some_and(|sync| sync.degraded.is_known_and(|degraded| *degraded > 0));
+    counted || good_slots(array).is_some_and(|slots| slots.contains(&false))
+}
+
+/// Whether the array runs (a personality is active). [`None`]: not known.
+#[must_use]
+pub fn is_running(array: &ArrayFacts) -> Option<bool> {
+    if array.mdstat.as_ref().is_some_and(|mdstat| mdstat.inactive) {
+        return Some(false);
+    }
+    array.state.known().map(|state| match state {
+        ArrayState::Clear | ArrayState::Inactive => false,
+        ArrayState::Suspended
+        | ArrayState::Readonly
+        | ArrayState::ReadAuto
+        | ArrayState::Clean
+        | ArrayState::Active
+        | ArrayState::WritePending
+        | ArrayState::ActiveIdle
+        | ArrayState::Broken => true,
+    })
+}
+
+/// Progress line of `/proc/mdstat`; `None` where the array has no entry.
+pub(super) fn progress(array: &ArrayFacts) -> MdstatProgress {
+    array
+        .mdstat
+        .as_ref()
+        .map_or(MdstatProgress::None, |mdstat| mdstat.progress)
+}
+
+/// The sync action that runs or is queued behind another array. [`None`] when nothing does.
+///
+/// The word of `sync_action` alone is not enough: `recover` is also shown while the kernel only
+/// looks whether there is something to do (`drivers/md/md.c:md_check_recovery`), and `frozen` is
+/// shown while a thread still stops.
+#[must_use]
+pub fn syncing(array: &ArrayFacts) -> Option<SyncAction> {
+    let sync = array.sync.as_ref()?;
+    let action = *sync.action.known()?;
+    if matches!(action, SyncAction::Idle | SyncAction::Frozen) {
+        return None;
+    }
+    let live = matches!(
+        progress(array),
+        MdstatProgress::At { .. } | MdstatProgress::Delayed | MdstatProgress::Remote
+    );
+    let thread = match sync.completed {
+        Fact::Known(SyncCompleted::None) => false,
+        Fact::Known(SyncCompleted::Delayed | SyncCompleted::At { .. }) => true,
+        // Not known: better one refusal too many than two controllers at work.
+        Fact::Unknown(_) => true,
+    };
+    (live || thread).then_some(action)
+}
+
+/// Whether what [`syncing`] reports is queued behind another array on the same disks.
+#[must_use]
+pub fn is_delayed(array: &ArrayFacts) -> bool {
+    progress(array) == MdstatProgress::Delayed
+        || array
+            .sync
+            .as_ref()
+            .is_some_and(|sync| sync.completed == Fact::Known(SyncCompleted::Delayed))
+}
+
+/// Whether mirrors or parity are out of step and nothing brings them in step (`resync_start` is
+/// not `none`, or `resync=PENDING`). [`None`]: not known.
+#[must_use]
+pub fn is_dirty(array: &ArrayFacts) -> Option<bool> {
+    let pending = progress(array) == MdstatProgress::Pending && !is_degraded(array);
+    if pending {
+        return Some(true);
+    }
+    array
+        .resync_start
+        .known()
+        .map(|start| matches!(start, Position::At(_)))
+}
+
+/// Whether a member that still works shows signs of failing: write errors, a wish to be replaced,
+/// recorded bad blocks.
+#[must_use]
+pub fn is_failing(member: &MemberFacts) -> bool {
+    member.bad_blocks.is_known_and(|lines| *lines > 0)
+        || member
+            .state
+            .is_known_and(|state| state.write_error || state.want_replacement)
+}
