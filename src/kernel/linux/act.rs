@@ -1,0 +1,319 @@
+//! The actions. Each is one thing done to the kernel or to a drive; before a drive is touched its
+//! number must still bear the identity that the plan saw.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lun_core::Error;
+use lun_core::action::{Action, SyncWord, Target};
+use lun_core::error::Unfit;
+use lun_core::facts::{ArrayState, Fact, MemberState, Slot, SyncCompleted};
+
+use super::array::{bitmap, member_dev, member_folder};
+use super::read::{names, text};
+use super::tool::{MDADM, Tools, WIPEFS};
+use super::write::{while_busy, write_value};
+use super::{Roots, device, ioctl, probe};
+use crate::parse;
+
+/// How long a spurious EBUSY is borne: kernels before 6.11 give one while the array's thread
+/// merely looks for work, also right after a device was added.
+const LOOKING_FOR_WORK: Duration = Duration::from_secs(2);
+/// How long a removal waits for I/O, or for the superblock that records a failure.
+const DETACHING: Duration = Duration::from_secs(5);
+
+/// Performs one action.
+pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), Error> {
+    let hand = Hand { roots, tools };
+    match action {
+        Action::SetSync { array, word } => hand.set_sync(array, *word),
+        Action::ClearResyncStart { array } => {
+            write_value(&hand.md(array)?.join("resync_start"), "none")
+        }
+        Action::MakeReadWrite { array } => hand.make_read_write(array),
+        Action::AddSpare { array, drive } => hand.add(array, drive, "--add-spare"),
+        Action::ReAdd { array, drive } => hand.re_add(array, drive),
+        Action::FailMember { array, drive } => hand.fail(array, drive),
+        Action::RemoveMember { array, drive } => hand.remove(array, drive),
+        Action::WantReplacement { array, drive } => hand.want_replacement(array, drive),
+        Action::SetSlot { array, drive, slot } => {
+            let folder = hand.member(array, drive)?;
+            write_value(&folder.join("slot"), &slot.to_string())
+        }
+        Action::Wipe { drive } => hand.wipe(drive),
+    }
+}
+
+struct Hand<'a> {
+    roots: &'a Roots,
+    tools: &'a Tools,
+}
+
+impl Hand<'_> {
+    /// Folder of a running or inactive array. Nothing is done to a name that has none: opening its
+    /// node would create an array.
+    fn md(&self, array: &str) -> Result<PathBuf, Error> {
+        let md = self.roots.sys.join("block").join(array).join("md");
+        if array.is_empty() || array.contains('/') || !md.is_dir() {
+            return Err(Error::Kernel {
+                action: "find the array".to_owned(),
+                object: md.display().to_string(),
+                errno: libc::ENODEV,
+                detail: "there is no such array".to_owned(),
+            });
+        }
+        Ok(md)
+    }
+
+    /// Checks that a drive is still the one that the plan saw; gives its node.
+    fn drive(&self, drive: &Target) -> Result<PathBuf, Error> {
+        let refused = |unfit| Error::DriveRefused {
+            drive: drive.name.clone(),
+            unfit,
+        };
+        let Some((name, id)) = device::identity_of(self.roots, drive.dev) else {
+            return Err(refused(Unfit::NotPresent));
+        };
+        if id != drive.id || name != drive.name {
+            return Err(refused(Unfit::IdentityChanged));
+        }
+        Ok(device::node(self.roots, &name))
+    }
+
+    /// Checks that a member is still the one that the plan saw; gives its folder. A member whose
+    /// device vanished is known by its folder alone, as the kernel still holds the old one.
+    fn member(&self, array: &str, drive: &Target) -> Result<PathBuf, Error> {
+        let folder = member_folder(self.roots, array, &drive.name);
+        if !self.md(array)?.starts_with(&self.roots.sys) || !folder.is_dir() {
+            return Err(Error::Kernel {
+                action: format!("find member {} of {array}", drive.name),
+                object: folder.display().to_string(),
+                errno: libc::ENODEV,
+                detail: "it is no member".to_owned(),
+            });
+        }
+        match member_dev(&folder) {
+            Fact::Known(dev) if dev == drive.dev => self.drive(drive).map(|_| folder),
+            Fact::Known(_) => Err(Error::DriveRefused {
+                drive: drive.name.clone(),
+                unfit: Unfit::IdentityChanged,
+            }),
+            Fact::Unknown(_) => Ok(folder),
+        }
+    }
+
+    fn state(folder: &Path) -> Result<MemberState, Error> {
+        text(&folder.join("state")).map(|text| parse::member_state(&text))
+    }
+
+    fn require_free(drive: &Target, node: &Path) -> Result<(), Error> {
+        if probe::is_free(node)? {
+            return Ok(());
+        }
+        Err(Error::DriveRefused {
+            drive: drive.name.clone(),
+            unfit: Unfit::Busy {
+                detail: format!("an exclusive open of {} fails", node.display()),
+            },
+        })
+    }
+
+    /// Writes `word` once. EBUSY means "something runs", except on kernels before 6.11, where the
+    /// array's thread claims to run while it looks for work: then `sync_completed` shows nothing
+    /// done, and trying again is right.
+    fn set_sync(&self, array: &str, word: SyncWord) -> Result<(), Error> {
+        let md = self.md(array)?;
+        let path = md.join("sync_action");
+        let starts = !matches!(word, SyncWord::Frozen | SyncWord::Idle);
+        let spurious = || {
+            let read = text(&md.join("sync_completed"))
+                .and_then(|text| parse::sync_completed("sync_completed", &text));
+            matches!(
+                read,
+                Ok(SyncCompleted::None | SyncCompleted::At { done: 0, .. })
+            )
+        };
+        let write = || write_value(&path, word.as_str());
+        while_busy(&path, LOOKING_FOR_WORK, write, || starts && spurious())
+    }
+
+    /// `active` leaves auto-read-only. It is written in no other state: to a running array it
+    /// would also release writers that wait for a superblock (`md.c:array_state_store`).
+    fn make_read_write(&self, array: &str) -> Result<(), Error> {
+        let path = self.md(array)?.join("array_state");
+        match parse::array_state(&path.display().to_string(), &text(&path)?)? {
+            ArrayState::ReadAuto => write_value(&path, "active"),
+            ArrayState::Readonly => Err(Error::ReadOnly {
+                lun: array.to_owned(),
+            }),
+            ArrayState::Clear | ArrayState::Inactive | ArrayState::Suspended => {
+                Err(Error::LunOffline {
+                    lun: array.to_owned(),
+                    state: text(&path)?.trim().into(),
+                })
+            }
+            ArrayState::Clean
+            | ArrayState::Active
+            | ArrayState::WritePending
+            | ArrayState::ActiveIdle
+            | ArrayState::Broken => Ok(()),
+        }
+    }
+
+    fn add(&self, array: &str, drive: &Target, option: &str) -> Result<(), Error> {
+        self.md(array)?;
+        let node = self.drive(drive)?;
+        // A failed member that is still listed is held by the array itself.
+        if !member_folder(self.roots, array, &drive.name).is_dir() {
+            Self::require_free(drive, &node)?;
+        }
+        let array = self.array_node(array)?;
+        let (array, node) = (array.to_string_lossy(), node.to_string_lossy());
+        let args = [array.as_ref(), option, node.as_ref()];
+        self.tools.run(MDADM, &args).map(|_| ())
+    }
+
+    /// Node of an array that exists.
+    fn array_node(&self, array: &str) -> Result<PathBuf, Error> {
+        let node = device::node(self.roots, array);
+        if self.md(array).is_ok() && node.exists() {
+            return Ok(node);
+        }
+        Err(Error::Kernel {
+            action: "find the array's node".to_owned(),
+            object: node.display().to_string(),
+            errno: libc::ENOENT,
+            detail: "it is not there, and opening it would create an array".to_owned(),
+        })
+    }
+
+    /// The last guard: without a bitmap the kernel would declare stale data to be in sync.
+    fn re_add(&self, array: &str, drive: &Target) -> Result<(), Error> {
+        match bitmap(&self.md(array)?) {
+            Fact::Known(true) => self.add(array, drive, "--re-add"),
+            Fact::Known(false) => Err(no_re_add(array, "it has no write-intent bitmap")),
+            Fact::Unknown(why) => Err(no_re_add(array, &why)),
+        }
+    }
+
+    /// The last guard: an in-sync member is failed only when another in-sync device fills the same
+    /// slot. After the kernel has refused, it is too late: the array is broken until it is stopped.
+    fn fail(&self, array: &str, drive: &Target) -> Result<(), Error> {
+        let folder = self.member(array, drive)?;
+        let state = Self::state(&folder)?;
+        if state.faulty {
+            return Ok(());
+        }
+        if state.in_sync && !self.has_twin(array, &folder) {
+            return Err(Error::MemberHealthy {
+                lun: array.to_owned(),
+                drive: drive.name.clone(),
+            });
+        }
+        match write_value(&folder.join("state"), "faulty") {
+            // EBUSY tells that the array is broken now, not that the member was spared.
+            Err(Error::Kernel {
+                errno: libc::EBUSY, ..
+            }) if Self::state(&folder)?.faulty => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether another in-sync device fills the same slot (a finished replacement).
+    fn has_twin(&self, array: &str, folder: &Path) -> bool {
+        let slot_of = |folder: &Path| {
+            text(&folder.join("slot"))
+                .and_then(|text| parse::slot("slot", &text))
+                .ok()
+        };
+        let Some(Slot::At(slot)) = slot_of(folder) else {
+            return false;
+        };
+        let md = self.roots.sys.join("block").join(array).join("md");
+        names(&md)
+            .iter()
+            .filter(|name| name.starts_with("dev-"))
+            .any(|name| {
+                let other = md.join(name);
+                other != folder
+                    && slot_of(&other) == Some(Slot::At(slot))
+                    && Self::state(&other).is_ok_and(|state| state.in_sync && !state.faulty)
+            })
+    }
+
+    fn remove(&self, array: &str, drive: &Target) -> Result<(), Error> {
+        if !member_folder(self.roots, array, &drive.name).is_dir() && self.md(array).is_ok() {
+            // Somebody else was quicker.
+            return Ok(());
+        }
+        let folder = self.member(array, drive)?;
+        let state = Self::state(&folder)?;
+        if state.in_sync && !state.faulty {
+            return Err(Error::MemberHealthy {
+                lun: array.to_owned(),
+                drive: drive.name.clone(),
+            });
+        }
+        let watch = folder.join("state");
+        let vanished = device::identity_of(self.roots, drive.dev).is_none();
+        let node = self.array_node(array)?;
+        let attempt = || {
+            if vanished {
+                return write_value(&watch, "remove");
+            }
+            ioctl::hot_remove(&node, drive.dev).map_err(|error| {
+                super::read::failed(&format!("remove {}", drive.name), &node, &error)
+            })
+        };
+        while_busy(&watch, DETACHING, attempt, || folder.is_dir())
+            .or_else(|error| if folder.is_dir() { Err(error) } else { Ok(()) })
+    }
+
+    /// The kernel ignores the word for a spare, a journal or a replacement and says nothing.
+    fn want_replacement(&self, array: &str, drive: &Target) -> Result<(), Error> {
+        let folder = self.member(array, drive)?;
+        let path = folder.join("state");
+        write_value(&path, "want_replacement")?;
+        let state = Self::state(&folder)?;
+        if state.want_replacement {
+            return Ok(());
+        }
+        Err(Error::Kernel {
+            action: "write \"want_replacement\"".to_owned(),
+            object: path.display().to_string(),
+            errno: 0,
+            detail: "the kernel took the word and ignored it: only a member that carries data can \
+                     be replaced"
+                .to_owned(),
+        })
+    }
+
+    /// Erases signatures; wipefs opens the drive exclusively itself, so a use that begins after
+    /// the check is found too.
+    fn wipe(&self, drive: &Target) -> Result<(), Error> {
+        let node = self.drive(drive)?;
+        Self::require_free(drive, &node)?;
+        let path = node.to_string_lossy();
+        self.tools.run(WIPEFS, &["--all", &path])?;
+        // wipefs knows one superblock for each format; mdadm knows every place of its own.
+        if probe::superblock(self.tools, &node)?.is_some() {
+            self.tools.run(MDADM, &["--zero-superblock", &path])?;
+        }
+        let left = probe::signatures(self.tools, &node)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Error::DriveRefused {
+            drive: drive.name.clone(),
+            unfit: Unfit::Signature { found: left },
+        })
+    }
+}
+
+fn no_re_add(array: &str, why: &str) -> Error {
+    Error::NotSupported {
+        object: array.to_owned(),
+        what: "re-adding a former member".to_owned(),
+        why: why.to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! Deep looks at a device: exclusive use, signatures, md superblock.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use lun_core::Error;
+use lun_core::facts::{Fact, ProbeFacts, SuperblockFacts};
+use lun_core::id::DevNo;
+
+use super::read::{failed, to_fact};
+use super::tool::{MDADM, Tools, WIPEFS};
+use super::{Roots, device};
+use crate::parse;
+
+/// Looks at the device behind a number.
+pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
+    let Some((name, _)) = device::identity_of(roots, dev) else {
+        let gone = format!("there is no device {dev}");
+        return ProbeFacts {
+            signatures: Fact::Unknown(gone.clone()),
+            exclusive: Fact::Unknown(gone.clone()),
+            md: Fact::Unknown(gone),
+        };
+    };
+    let node = device::node(roots, &name);
+    ProbeFacts {
+        exclusive: to_fact(is_free(&node)),
+        signatures: to_fact(signatures(tools, &node)),
+        md: to_fact(superblock(tools, &node)),
+    }
+}
+
+/// Whether an exclusive open succeeds, that is, nobody has mounted it, swaps on it, or has put a
+/// device on top of it or of its partitions. Opening for reading only makes udev look at nothing.
+pub(crate) fn is_free(node: &Path) -> Result<bool, Error> {
+    let flags = libc::O_EXCL | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    loop {
+        match OpenOptions::new().read(true).custom_flags(flags).open(node) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed("open exclusively", node, &error)),
+        }
+    }
+}
+
+/// Signatures on a device, by name.
+pub(crate) fn signatures(tools: &Tools, node: &Path) -> Result<Vec<String>, Error> {
+    let output = tools.run(WIPEFS, &["--json", "--no-act", &node.to_string_lossy()])?;
+    parse::signatures(&output.stdout)
+}
+
+/// The md superblock on a device. mdadm exits with 1 when there is none, and also when it cannot
+/// read the device, so its words decide.
+pub(crate) fn superblock(tools: &Tools, node: &Path) -> Result<Option<SuperblockFacts>, Error> {
+    let node = node.to_string_lossy();
+    let args = ["--examine", node.as_ref()];
+    let output = tools.run_any(MDADM, &args)?;
+    if output.status.success() {
+        return parse::examine(&output.stdout);
+    }
+    if output.stderr.contains("No md superblock detected") {
+        return Ok(None);
+    }
+    Err(Error::Tool {
+        program: MDADM.to_owned(),
+        args: args.map(str::to_owned).to_vec(),
+        status: output.status.to_string(),
+        stderr: output.stderr.trim().to_owned(),
+    })
+}
