@@ -1,0 +1,288 @@
+//! What an action of lund does to the machine (`drivers/md/md.c:action_store`, `state_store`,
+//! `slot_store`, `resync_start_store`); members that come and go are in [`crate::attach`].
+
+use lun_core::Error;
+use lun_core::action::{Action, SyncWord, Target};
+use lun_core::error::Unfit;
+use lun_core::facts::{Slot, SyncAction};
+
+use crate::sync::{slot_empty, slot_wants_replacement};
+use crate::world::{KernelStyle, Mode, World, errno};
+
+/// How far an action came.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// To its end.
+    Done(Result<(), Error>),
+    /// It waits for the sync thread of this array, which waits for a drive that hangs.
+    Blocked(String),
+}
+
+impl World {
+    /// Performs an action to its end.
+    ///
+    /// # Errors
+    /// As the kernel or the tool would answer; [`Error::Timeout`] where a real caller would wait
+    /// for a drive that hangs.
+    pub fn act(&mut self, action: &Action) -> Result<(), Error> {
+        match self.begin(action) {
+            Outcome::Done(result) => result,
+            Outcome::Blocked(array) => Err(Error::Timeout {
+                what: format!("stopping the sync of {array}"),
+                after_ms: 0,
+            }),
+        }
+    }
+
+    /// Performs an action as far as it goes without waiting.
+    pub(crate) fn begin(&mut self, action: &Action) -> Outcome {
+        self.log.push(action.clone());
+        self.settle();
+        if self.busy_next > 0 {
+            self.busy_next -= 1;
+            let object = action.array().unwrap_or("drive").to_owned();
+            return Outcome::Done(Err(kernel_error(action, &object, errno::EBUSY)));
+        }
+        if let Some(Err(error)) = action.drive().map(|drive| self.check_identity(drive)) {
+            return Outcome::Done(Err(error));
+        }
+        if let Action::SetSync { array: name, word } = action {
+            let stops = matches!(word, SyncWord::Frozen | SyncWord::Idle);
+            if stops && self.stop_blocked(name) {
+                if let Some(array) = self.arrays.get_mut(name) {
+                    array.frozen = *word == SyncWord::Frozen;
+                }
+                self.hint_array(name);
+                return Outcome::Blocked(name.clone());
+            }
+        }
+        let result = self.perform(action);
+        self.settle();
+        Outcome::Done(result)
+    }
+
+    /// Whether the array's sync thread cannot be stopped because a member hangs.
+    pub(crate) fn stop_blocked(&self, name: &str) -> bool {
+        self.arrays
+            .get(name)
+            .is_some_and(|a| a.sync.is_some() && self.stalled(a))
+    }
+
+    /// Ends what [`Outcome::Blocked`] began.
+    pub(crate) fn end_blocked(&mut self, name: &str) {
+        self.interrupt(name);
+        self.settle();
+    }
+
+    /// Refuses a drive that is not there or not the one that the plan saw.
+    fn check_identity(&self, target: &Target) -> Result<(), Error> {
+        let refuse = |unfit| {
+            Err(Error::DriveRefused {
+                drive: target.name.clone(),
+                unfit,
+            })
+        };
+        match self.devices.get(&target.dev).filter(|d| d.present) {
+            // A member whose drive has vanished can still be removed from its array.
+            None if self.array_of(target.dev).is_some() => Ok(()),
+            None => refuse(Unfit::NotPresent),
+            Some(device) if device.id != target.id => refuse(Unfit::IdentityChanged),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, action: &Action) -> Result<(), Error> {
+        let on_array = |name: &str, result: Result<(), i32>| {
+            result.map_err(|errno| kernel_error(action, name, errno))
+        };
+        match action {
+            Action::SetSync { array, word } => on_array(array, self.set_sync(array, *word)),
+            Action::ClearResyncStart { array } => on_array(array, self.clear_resync(array)),
+            Action::MakeReadWrite { array } => on_array(array, self.make_read_write(array)),
+            Action::AddSpare { array, drive } => self.add_spare(array, drive),
+            Action::ReAdd { array, drive } => self.re_add(array, drive),
+            Action::FailMember { array, drive } => {
+                let result = self.fail_member(array, drive);
+                on_array(array, result)
+            }
+            Action::RemoveMember { array, drive } => {
+                let result = self.remove_member(array, drive);
+                on_array(array, result)
+            }
+            Action::WantReplacement { array, drive } => {
+                let result = self.want_replacement(array, drive);
+                on_array(array, result)
+            }
+            Action::SetSlot { array, drive, slot } => {
+                let result = self.set_slot(array, drive, *slot);
+                on_array(array, result)
+            }
+            Action::Wipe { drive } => self.wipe(drive),
+        }
+    }
+
+    fn set_sync(&mut self, name: &str, word: SyncWord) -> Result<(), i32> {
+        let style = self.style;
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if !array.has_sync() {
+            return Err(errno::ENOENT);
+        }
+        if array.mode == Mode::Readonly {
+            return Ok(());
+        }
+        let running = array.sync.is_some();
+        let start = !matches!(word, SyncWord::Frozen | SyncWord::Idle);
+        if start && running {
+            return Err(errno::EBUSY);
+        }
+        let quiet = word == SyncWord::Frozen && style != KernelStyle::V6_1;
+        if array.mode == Mode::ReadAuto && !quiet {
+            array.mode = Mode::Running;
+        }
+        array.frozen = word == SyncWord::Frozen;
+        array.needed |= !quiet;
+        match word {
+            SyncWord::Check => array.requested = Some(SyncAction::Check),
+            SyncWord::Repair => array.requested = Some(SyncAction::Repair),
+            _ => {}
+        }
+        if running {
+            self.interrupt(name);
+        } else if !quiet {
+            // An idle array frozen on kernels from 6.11 notifies nobody.
+            self.hint_array(name);
+        }
+        Ok(())
+    }
+
+    fn clear_resync(&mut self, name: &str) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if array.mode == Mode::Running && !array.frozen {
+            return Err(errno::EBUSY);
+        }
+        array.resync_start = None;
+        let wrong = array.really_dirty;
+        if wrong {
+            self.violate(format!("{name}: copies out of step were declared clean"));
+        }
+        self.bump(name);
+        Ok(())
+    }
+
+    fn make_read_write(&mut self, name: &str) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if array.mode == Mode::Inactive {
+            return Err(errno::EINVAL);
+        }
+        if array.mode != Mode::Running {
+            array.mode = Mode::Running;
+            array.needed = true;
+            self.bump(name);
+            self.hint_array(name);
+        }
+        Ok(())
+    }
+
+    fn fail_member(&mut self, name: &str, drive: &Target) -> Result<(), i32> {
+        let array = self.arrays.get(name).ok_or(errno::ENODEV)?;
+        let member = array.member(drive.dev).ok_or(errno::ENODEV)?;
+        let (good, readable) = (member.good(), array.enough() && !array.broken);
+        self.fault(name, drive.dev);
+        let array = self.arrays.get(name).ok_or(errno::ENODEV)?;
+        if !array.broken {
+            return Ok(());
+        }
+        if good && readable {
+            self.violate(format!(
+                "{name}: {} was failed although it was needed",
+                drive.name
+            ));
+        }
+        // The answer is the same whether the member was failed or not.
+        Err(errno::EBUSY)
+    }
+
+    fn want_replacement(&mut self, name: &str, drive: &Target) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENODEV)?;
+        let member = array.member_mut(drive.dev).ok_or(errno::ENODEV)?;
+        // Spares and replacements: no error, no effect.
+        if member.good() && !member.replacement {
+            member.want_replacement = true;
+            array.needed = true;
+        }
+        self.hint_array(name);
+        Ok(())
+    }
+
+    fn set_slot(&mut self, name: &str, drive: &Target, slot: u32) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENODEV)?;
+        let member = array.member(drive.dev).ok_or(errno::ENODEV)?;
+        if member.slot != Slot::None || array.sync.is_some() {
+            return Err(errno::EBUSY);
+        }
+        if member.faulty {
+            return Err(errno::EINVAL);
+        }
+        if slot >= array.raid_disks {
+            return Err(errno::ENOSPC);
+        }
+        let replacement = slot_wants_replacement(array, slot);
+        // A faulty member lingers in its slot while the array is frozen, and still fills it.
+        if !replacement && !slot_empty(array, slot) {
+            return Err(errno::EEXIST);
+        }
+        let member = array.member_mut(drive.dev).ok_or(errno::ENODEV)?;
+        member.slot = Slot::At(slot);
+        member.replacement = replacement;
+        member.recovery_offset = Some(0);
+        self.bump(name);
+        self.hint_array(name);
+        Ok(())
+    }
+}
+
+/// The kernel's refusal of an action.
+pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
+    let (verb, file) = match action {
+        Action::SetSync { word, .. } => (format!("writing {}", word.as_str()), "sync_action"),
+        Action::ClearResyncStart { .. } => ("writing none".to_owned(), "resync_start"),
+        Action::MakeReadWrite { .. } => ("writing active".to_owned(), "array_state"),
+        Action::AddSpare { .. } => ("adding a spare".to_owned(), ""),
+        Action::ReAdd { .. } => ("re-adding a member".to_owned(), ""),
+        Action::FailMember { .. } => ("writing faulty".to_owned(), "state"),
+        Action::RemoveMember { .. } => ("removing a member".to_owned(), ""),
+        Action::WantReplacement { .. } => ("writing want_replacement".to_owned(), "state"),
+        Action::SetSlot { slot, .. } => (format!("writing {slot}"), "slot"),
+        Action::Wipe { .. } => ("erasing signatures".to_owned(), ""),
+    };
+    let drive = action
+        .drive()
+        .map_or(String::new(), |d| format!("/{}", d.name));
+    let file = if file.is_empty() {
+        String::new()
+    } else {
+        format!("/{file}")
+    };
+    Error::Kernel {
+        action: verb,
+        object: format!("{object}{drive}{file}"),
+        errno,
+        detail: describe(errno).to_owned(),
+    }
+}
+
+/// The C library's words for an error number.
+pub(crate) const fn describe(errno: i32) -> &'static str {
+    match errno {
+        errno::ENOENT => "No such file or directory",
+        errno::EIO => "Input/output error",
+        errno::ENXIO => "No such device or address",
+        errno::EBUSY => "Device or resource busy",
+        errno::EEXIST => "File exists",
+        errno::ENODEV => "No such device",
+        errno::EINVAL => "Invalid argument",
+        errno::ENOSPC => "No space left on device",
+        errno::EROFS => "Read-only file system",
+        _ => "unknown error",
+    }
+}

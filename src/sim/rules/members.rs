@@ -1,0 +1,333 @@
+//! Members that come, go, fail and are replaced.
+
+use super::*;
+
+#[test]
+fn re_add_with_a_bitmap_copies_the_difference() {
+    let mut world = mirror().bitmap(true).build().unwrap();
+    world.vanish("sdb");
+    world.write("md0", 2048).unwrap();
+    world.plug("sdb");
+    let began = world.now_ms;
+    re_add(&mut world, "sdb").unwrap();
+    assert_eq!(action(&world), SyncAction::Recover);
+    world.run_until_idle(LONG);
+    assert!(
+        world.now_ms - began < 100,
+        "it took {} ms",
+        world.now_ms - began
+    );
+    assert_eq!(degraded(&world), 0);
+    world.check_invariants().unwrap();
+}
+
+#[test]
+fn re_add_without_a_bitmap_declares_stale_data_in_sync_and_the_checker_screams() {
+    let mut world = mirror().failed("sdb").build().unwrap();
+    world.write("md0", 2048).unwrap();
+    re_add(&mut world, "sdb").unwrap();
+    assert_eq!(degraded(&world), 0);
+    assert!(
+        world
+            .check_invariants()
+            .unwrap_err()
+            .contains("sdb is in sync but stale")
+    );
+}
+
+#[test]
+fn re_add_of_parity_without_a_bitmap_rebuilds_all() {
+    let mut world = disks(&["sda", "sdb", "sdc"])
+        .array("md0", Level::Raid5, &["sda", "sdb", "sdc"])
+        .failed("sdb")
+        .build()
+        .unwrap();
+    world.write("md0", 2048).unwrap();
+    re_add(&mut world, "sdb").unwrap();
+    assert_eq!(action(&world), SyncAction::Recover);
+    world.run_until_idle(LONG);
+    world.check_invariants().unwrap();
+}
+
+#[test]
+fn re_add_of_a_foreign_or_outdated_drive_is_refused() {
+    let mut world = mirror().build().unwrap();
+    world.vanish("sdb");
+    world.write("md0", 8).unwrap();
+    world.plug("sdb");
+    assert!(
+        re_add(&mut world, "sdb").is_err(),
+        "no bitmap and older events"
+    );
+    assert!(re_add(&mut world, "sdc").is_err(), "never a member");
+}
+
+#[test]
+fn failing_the_last_copy_breaks_the_array_and_is_a_violation() {
+    for (level, members, really) in [
+        (Level::Raid1, 2, false),
+        (Level::Raid10, 2, false),
+        (Level::Raid5, 3, true),
+        (Level::Raid6, 4, true),
+    ] {
+        let names = ["sda", "sdb", "sdc", "sdd"];
+        let mut world = disks(&names)
+            .array("md0", level.clone(), &names[..members])
+            .build()
+            .unwrap();
+        for name in &names[1..if level == Level::Raid6 { 3 } else { 2 }] {
+            fail(&mut world, name).unwrap();
+        }
+        world.check_invariants().unwrap();
+        assert_eq!(errno(fail(&mut world, "sda")), 16);
+        let array = world.array("md0").unwrap();
+        assert!(array.broken);
+        assert_eq!(member(&world, "sda").faulty, really, "{level:?}");
+        assert_eq!(world.write("md0", 8), Err(5));
+        assert!(world.check_invariants().unwrap_err().contains("needed"));
+    }
+}
+
+#[test]
+fn a_broken_array_shows_it_in_the_words_of_its_level() {
+    let mut world = scenario::by_name("raid5-failed").unwrap();
+    let facts = world.array_facts(world.array("md0").unwrap(), false);
+    assert_eq!(facts.state, Fact::Known(ArrayState::WritePending));
+    assert!(facts.mdstat.unwrap().broken);
+    world.style = KernelStyle::V6_1;
+    assert!(!world.mdstat_facts(world.array("md0").unwrap()).broken);
+}
+
+#[test]
+fn raid10_survives_by_pairs() {
+    let mut world = scenario::by_name("raid10").unwrap();
+    fail(&mut world, "sda").unwrap();
+    fail(&mut world, "sdc").unwrap();
+    assert_eq!(errno(fail(&mut world, "sdb")), 16);
+}
+
+#[test]
+fn a_replacement_keeps_redundancy_and_retires_the_old_member() {
+    let mut world = mirror().spare("sdc").build().unwrap();
+    let old = target(&world, "sdb");
+    world
+        .act(&Action::WantReplacement {
+            array: "md0".into(),
+            drive: old,
+        })
+        .unwrap();
+    assert_eq!(action(&world), SyncAction::Recover);
+    assert_eq!(degraded(&world), 0);
+    assert!(member(&world, "sdc").replacement);
+    world.write("md0", 64).unwrap();
+    world.run_until_idle(LONG);
+    assert!(member(&world, "sdb").faulty);
+    assert_eq!(member(&world, "sdb").slot, Slot::None);
+    assert_eq!(member(&world, "sdc").slot, Slot::At(1));
+    assert_eq!(degraded(&world), 0);
+    remove(&mut world, "sdb").unwrap();
+    world.check_invariants().unwrap();
+}
+
+#[test]
+fn want_replacement_of_a_spare_is_ignored() {
+    let mut world = mirror().spare("sdc").build().unwrap();
+    let drive = target(&world, "sdc");
+    world
+        .act(&Action::WantReplacement {
+            array: "md0".into(),
+            drive,
+        })
+        .unwrap();
+    assert!(!member(&world, "sdc").want_replacement);
+}
+
+#[test]
+fn old_mirrors_may_leave_the_hole_for_a_replacement() {
+    for style in STYLES {
+        let mut world = disks(&["sda", "sdb", "sdc", "sdd"])
+            .style(style)
+            .array("md0", Level::Raid1, &["sda", "sdb", "sdc"])
+            .frozen()
+            .failed("sdc")
+            .world(|w| w.write_error("sda"))
+            .build()
+            .unwrap();
+        add(&mut world, "sdd").unwrap();
+        sync(&mut world, SyncWord::Idle).unwrap();
+        let slot = member(&world, "sdd").slot;
+        let hole = if style == KernelStyle::V6_1 {
+            Slot::At(0)
+        } else {
+            Slot::At(2)
+        };
+        assert_eq!(slot, hole, "{style:?}");
+    }
+}
+
+#[test]
+fn set_slot_binds_an_idle_spare_and_does_not_wake_recovery() {
+    let mut world = mirror()
+        .frozen()
+        .failed("sdb")
+        .spare("sdc")
+        .build()
+        .unwrap();
+    let set = |world: &mut World, slot| {
+        let drive = target(world, "sdc");
+        world.act(&Action::SetSlot {
+            array: "md0".into(),
+            drive,
+            slot,
+        })
+    };
+    assert_eq!(errno(set(&mut world, 0)), 17);
+    assert_eq!(errno(set(&mut world, 7)), 28);
+    remove(&mut world, "sdb").unwrap();
+    set(&mut world, 1).unwrap();
+    assert_eq!(errno(set(&mut world, 1)), 16);
+    assert_eq!(action(&world), SyncAction::Frozen);
+    sync(&mut world, SyncWord::Recover).unwrap();
+    assert_eq!(action(&world), SyncAction::Recover);
+}
+
+#[test]
+fn removal_follows_the_rules_of_the_kernel() {
+    let mut world = mirror()
+        .frozen()
+        .failed("sdb")
+        .spare("sdc")
+        .build()
+        .unwrap();
+    assert_eq!(errno(remove(&mut world, "sda")), 16);
+    assert_eq!(errno(remove(&mut world, "sdd")), 6);
+    remove(&mut world, "sdb").unwrap();
+    remove(&mut world, "sdc").unwrap();
+    sync(&mut world, SyncWord::Idle).unwrap();
+    add(&mut world, "sdc").unwrap();
+    assert_eq!(
+        errno(remove(&mut world, "sdc")),
+        16,
+        "a rebuilding member stays"
+    );
+    fail(&mut world, "sdc").unwrap();
+    remove(&mut world, "sdc").unwrap();
+    assert_eq!(degraded(&world), 1);
+}
+
+#[test]
+fn a_second_spare_restarts_the_pass_for_both() {
+    let mut world = scenario::by_name("raid6-two-missing").unwrap();
+    add(&mut world, "sde").unwrap();
+    world.advance_ms(400);
+    add(&mut world, "sdf").unwrap();
+    let sync = world.array("md0").unwrap().sync.clone().unwrap();
+    assert_eq!((sync.base, sync.targets.len()), (0, 2));
+    world.run_until_idle(LONG);
+    assert_eq!(degraded(&world), 0);
+    world.check_invariants().unwrap();
+}
+
+#[test]
+fn unfit_drives_are_refused_by_mdadm() {
+    let mut world = mirror()
+        .failed("sdb")
+        .disk("small", SIZE / 2)
+        .disk("ro", SIZE)
+        .drive(|d| d.read_only = true)
+        .disk("used", SIZE)
+        .drive(|d| d.used_by.push("/home".into()))
+        .build()
+        .unwrap();
+    for name in ["small", "ro", "used", "sda"] {
+        assert!(
+            matches!(add(&mut world, name), Err(Error::Tool { .. })),
+            "{name}"
+        );
+    }
+    world.check_invariants().unwrap();
+    let drive = target(&world, "sda");
+    assert!(world.act(&Action::Wipe { drive }).is_err());
+}
+
+#[test]
+fn large_blocks_break_old_kernels_and_are_refused_by_new_ones() {
+    for style in STYLES {
+        let mut world = mirror()
+            .style(style)
+            .failed("sdb")
+            .disk("big", SIZE)
+            .drive(|d| d.block_bytes = 4096)
+            .build()
+            .unwrap();
+        let refused = add(&mut world, "big").is_err();
+        assert_eq!(refused, style == KernelStyle::V7);
+        assert_eq!(world.check_invariants().is_ok(), refused);
+    }
+}
+
+#[test]
+fn overwriting_a_precious_drive_is_a_violation() {
+    let mut world = mirror()
+        .failed("sdb")
+        .disk("sdz", SIZE)
+        .precious("ext4")
+        .build()
+        .unwrap();
+    let drive = target(&world, "sdz");
+    world.act(&Action::Wipe { drive }).unwrap();
+    assert!(
+        world
+            .check_invariants()
+            .unwrap_err()
+            .contains("nobody had allowed")
+    );
+}
+
+#[test]
+fn wiping_a_member_of_a_failed_array_is_a_violation() {
+    let mut world = scenario::by_name("raid5-failed").unwrap();
+    world.vanish("sdb");
+    world.plug("sdb");
+    let drive = target(&world, "sdb");
+    let result = world.act(&Action::Wipe { drive });
+    result.unwrap();
+    assert!(
+        world
+            .check_invariants()
+            .unwrap_err()
+            .contains("md0 may need it")
+    );
+}
+
+#[test]
+fn a_target_that_fails_midway_leaves_the_array_degraded() {
+    let mut world = mirror().failed("sdb").build().unwrap();
+    world.device_mut("sdc").unwrap().fails_at = Some(30_000);
+    add(&mut world, "sdc").unwrap();
+    world.run_until_idle(LONG);
+    assert!(member(&world, "sdc").faulty);
+    assert_eq!(degraded(&world), 1);
+    world.check_invariants().unwrap();
+}
+
+#[test]
+fn a_source_that_fails_midway_throws_the_spare_out() {
+    let mut world = scenario::by_name("raid5-degraded-with-pool").unwrap();
+    add(&mut world, "sdd").unwrap();
+    world.advance_ms(300);
+    world.fail_device("sda");
+    assert!(world.array("md0").unwrap().broken);
+    assert_eq!(member(&world, "sdd").slot, Slot::None);
+}
+
+#[test]
+fn unreadable_sources_end_well_with_bad_blocks_on_both_sides() {
+    let mut world = mirror().failed("sdb").build().unwrap();
+    world.device_mut("sda").unwrap().unreadable = 2;
+    add(&mut world, "sdc").unwrap();
+    world.run_until_idle(LONG);
+    assert_eq!(degraded(&world), 0);
+    assert_eq!(member(&world, "sda").bad_blocks, 2);
+    assert_eq!(member(&world, "sdc").bad_blocks, 2);
+}
