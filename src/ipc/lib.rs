@@ -1,0 +1,20 @@
+//! What both ends of the bus agree on: names, object paths, argument and result types, client
+//! proxies, and how an error travels.
+//!
+//! The bus is `org.lund.Vds1`; `docs/` describes it for people, [`proxy`] for programs.
+#![forbid(unsafe_code)]
+
+mod client;
+mod error;
+mod hint;
+pub mod names;
+pub mod proxy;
+mod wire;
+
+pub use client::{Client, ClientError, RemoteError};
+pub use error::{CallError, error_name, error_object};
+pub use hint::hint_for;
+pub use wire::{
+    CancelOptions, Event, HostView, MAX_STRING_BYTES, OptionError, Options, RecoverOptions,
+    ReplaceOptions, SpareOptions, check_string,
+};
