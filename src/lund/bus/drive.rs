@@ -1,0 +1,187 @@
+//! `org.lund.Vds1.Drive`.
+
+use lun_core::Error;
+use lun_core::error::ObjectKind;
+use lun_core::id::DriveId;
+use lun_core::machine::Command;
+use lun_core::model::{Drive, DriveFlag, VdsEnum};
+use lun_ipc::names::lun_path;
+use zbus::message::Header;
+use zbus::{Connection, OwnedObjectPath, interface};
+
+use super::{Result, SharedContext, json, no_object, word};
+
+/// One drive.
+#[derive(Debug)]
+pub(super) struct DriveObject {
+    pub(super) context: SharedContext,
+    pub(super) id: DriveId,
+}
+
+impl DriveObject {
+    fn look<T>(&self, pick: impl FnOnce(&Drive) -> T) -> Result<T> {
+        let current = self.context.handle.current();
+        let found = current
+            .snapshot
+            .drives
+            .iter()
+            .find(|drive| drive.id == Some(self.id));
+        found.map(pick).ok_or_else(|| {
+            Error::ObjectDeleted {
+                kind: ObjectKind::Drive,
+                name: self.id.to_string(),
+            }
+            .into()
+        })
+    }
+
+    /// Name for messages: the node, or the lasting name of a drive that is not there.
+    fn called(&self) -> Result<String> {
+        self.look(|drive| match drive.device.as_str() {
+            "" => drive.stable_name.clone(),
+            device => device.to_owned(),
+        })
+    }
+
+    /// Only the hot spare flag is a caller's to change (`IVdsDrive::SetFlags`).
+    fn only_hot_spare(&self, flags: u32) -> Result<()> {
+        if flags == DriveFlag::HotSpare.bit() {
+            return Ok(());
+        }
+        Err(Error::NotSupported {
+            object: self.called()?,
+            what: format!("changing the flags {flags:#x}"),
+            why: "VDS_DRF_HOTSPARE (0x1) alone can be set and cleared".to_owned(),
+        }
+        .into())
+    }
+}
+
+#[interface(name = "org.lund.Vds1.Drive")]
+impl DriveObject {
+    async fn set_flags(
+        &self,
+        flags: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<()> {
+        self.only_hot_spare(flags)?;
+        let command = Command::SpareAdd {
+            drive: self.id.to_string(),
+            force: false,
+        };
+        self.context
+            .change(connection, &header, &self.called()?, command)
+            .await
+            .map(drop)
+    }
+
+    async fn clear_flags(
+        &self,
+        flags: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<()> {
+        self.only_hot_spare(flags)?;
+        let command = Command::SpareRemove {
+            drive: self.id.to_string(),
+        };
+        self.context
+            .change(connection, &header, &self.called()?, command)
+            .await
+            .map(drop)
+    }
+
+    async fn describe(&self) -> Result<String> {
+        json(&self.look(Drive::clone)?)
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    async fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    #[zbus(property)]
+    async fn weak_identity(&self) -> Result<bool> {
+        self.look(|drive| drive.weak_identity)
+    }
+
+    #[zbus(property)]
+    async fn device(&self) -> Result<String> {
+        self.look(|drive| drive.device.clone())
+    }
+
+    #[zbus(property)]
+    async fn stable_name(&self) -> Result<String> {
+        self.look(|drive| drive.stable_name.clone())
+    }
+
+    /// Slot in its LUN; -1 when it is in none.
+    #[zbus(property)]
+    async fn slot(&self) -> Result<i32> {
+        self.look(|drive| {
+            drive
+                .slot
+                .and_then(|slot| i32::try_from(slot).ok())
+                .unwrap_or(-1)
+        })
+    }
+
+    #[zbus(property)]
+    async fn role(&self) -> Result<String> {
+        self.look(|drive| word(&drive.role))
+    }
+
+    #[zbus(property)]
+    async fn flags(&self) -> Result<u32> {
+        self.look(|drive| DriveFlag::mask(&drive.flags))
+    }
+
+    #[zbus(property)]
+    async fn flag_names(&self) -> Result<Vec<String>> {
+        self.look(|drive| {
+            drive
+                .flags
+                .iter()
+                .map(|flag| flag.name().to_owned())
+                .collect()
+        })
+    }
+
+    #[zbus(property)]
+    async fn status(&self) -> Result<i32> {
+        self.look(|drive| drive.status.value())
+    }
+
+    #[zbus(property)]
+    async fn status_name(&self) -> Result<String> {
+        self.look(|drive| drive.status.name().to_owned())
+    }
+
+    #[zbus(property)]
+    async fn health(&self) -> Result<i32> {
+        self.look(|drive| drive.health.value())
+    }
+
+    #[zbus(property)]
+    async fn health_name(&self) -> Result<String> {
+        self.look(|drive| drive.health.name().to_owned())
+    }
+
+    /// The LUN that it belongs to; `/` when it belongs to none.
+    #[zbus(property)]
+    async fn lun(&self) -> Result<OwnedObjectPath> {
+        self.look(|drive| drive.lun.map_or_else(no_object, lun_path))
+    }
+
+    /// Bytes; 0 when it is not known.
+    #[zbus(property)]
+    async fn size(&self) -> Result<u64> {
+        self.look(|drive| drive.size_bytes.unwrap_or(0))
+    }
+
+    #[zbus(property)]
+    async fn in_pool(&self) -> Result<bool> {
+        self.look(|drive| drive.in_pool)
+    }
+}

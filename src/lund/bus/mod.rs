@@ -1,0 +1,139 @@
+//! The objects on the bus. Their methods take `&self`, hold nothing but a way to the driver and
+//! to the newest snapshot, and decide nothing.
+
+mod auth;
+mod drive;
+mod host;
+mod lun;
+mod operation;
+mod publisher;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use lun_core::Error;
+use lun_core::machine::{Command, Reply};
+use lun_ipc::{CallError, OptionError, check_string};
+use serde::Serialize;
+use uuid::Uuid;
+use zbus::message::Header;
+use zbus::{Connection, OwnedObjectPath};
+
+use crate::handle::Handle;
+
+pub use auth::Auth;
+pub use publisher::serve;
+
+/// Answer of a bus method.
+type Result<T, E = CallError> = std::result::Result<T, E>;
+
+/// What all objects share.
+#[derive(Debug)]
+pub struct Context {
+    /// The way to the driver.
+    pub handle: Handle,
+    /// Who may do what.
+    pub auth: Auth,
+    /// The provider's lasting GUID.
+    pub provider: Uuid,
+    /// Why the configuration is not in force, or nothing.
+    pub config_error: String,
+}
+
+impl Context {
+    /// Makes a call for the sender of a message, who must be allowed to change things.
+    async fn change(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        object: &str,
+        command: Command,
+    ) -> Result<Reply> {
+        let verb = header
+            .member()
+            .map_or("call", |member| member.as_str())
+            .to_owned();
+        let caller = self.auth.caller(connection, header).await?;
+        self.auth.require_root(&caller, &verb, object)?;
+        Ok(self.handle.call(caller.to_string(), command).await?)
+    }
+
+    /// Makes a call that changes nothing.
+    async fn ask(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        command: Command,
+    ) -> Result<Reply> {
+        let caller = self.auth.caller(connection, header).await?;
+        Ok(self.handle.call(caller.to_string(), command).await?)
+    }
+}
+
+type SharedContext = Arc<Context>;
+
+fn refused(error: OptionError) -> CallError {
+    let what = match &error {
+        OptionError::Unknown(name, _) | OptionError::Type(name, _) => format!("option {name:?}"),
+        OptionError::TooLong(what) | OptionError::Empty(what) => what.clone(),
+    };
+    Error::InvalidArgument {
+        what,
+        why: error.to_string(),
+    }
+    .into()
+}
+
+fn checked(what: &str, text: &str) -> Result<String> {
+    check_string(what, text).map_err(refused)?;
+    Ok(text.to_owned())
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
+        Error::Internal {
+            what: format!("no JSON: {error}"),
+        }
+        .into()
+    })
+}
+
+/// The word under which a value appears in JSON.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn no_object() -> OwnedObjectPath {
+    zbus::ObjectPath::from_static_str_unchecked(lun_ipc::names::NO_OBJECT).into()
+}
+
+fn unexpected(reply: &Reply) -> CallError {
+    let kind = match reply {
+        Reply::Op(_) => "an operation",
+        Reply::Plan(_) => "a plan",
+        Reply::Drive(_) => "a drive",
+        Reply::Done => "nothing",
+    };
+    Error::Internal {
+        what: format!("the call was answered with {kind}"),
+    }
+    .into()
+}
+
+fn op_path_of(reply: &Reply) -> Result<OwnedObjectPath> {
+    match reply {
+        Reply::Op(view) => Ok(lun_ipc::names::op_path(view.id)),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn plan_of(reply: &Reply) -> Result<String> {
+    match reply {
+        Reply::Plan(plan) => json(plan),
+        other => Err(unexpected(other)),
+    }
+}

@@ -1,0 +1,310 @@
+//! The event loop: inputs go into the machine, effects are carried out off the loop, and the loop
+//! itself never waits for any of them.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use lun_core::id::{Mono, Now, Wall};
+use lun_core::machine::{Effect, Input, LedgerState, Machine, Snapshot};
+use lun_core::policy::Policy;
+use lun_kernel::{Hint, Watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::effects::Performer;
+use crate::handle::Request;
+use crate::notify::Notifier;
+
+/// Hints of one burst are gathered this long, so that a storm of events costs a few scans a
+/// second and not thousands.
+const HINT_PAUSE: Duration = Duration::from_millis(50);
+/// Hints taken at once.
+const HINTS_AT_ONCE: usize = 4096;
+/// How long a stopping daemon waits for the actions that are under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// The shortest pause before a timer that is already due, so that a mistake cannot spin.
+const TIMER_PAUSE: Duration = Duration::from_millis(10);
+
+/// Reads both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// The monotonic clock begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            start: Instant::now(),
+        }
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, millis);
+        Now {
+            mono: Mono(millis(self.start.elapsed())),
+            wall: Wall(wall),
+        }
+    }
+
+    fn instant(&self, mono: Mono) -> Instant {
+        self.start + Duration::from_millis(mono.0)
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The only owner of the machine.
+#[derive(Debug)]
+pub struct Driver {
+    machine: Machine,
+    clock: Clock,
+    performer: Performer,
+    notifier: Notifier,
+    config_error: Option<String>,
+    /// Told once the first scan is in (or cannot be had).
+    first_scan: Option<oneshot::Sender<()>>,
+}
+
+/// Where the loop's inputs come from.
+pub struct Sources {
+    /// Calls of clients.
+    pub requests: mpsc::Receiver<Request>,
+    /// Results of effects.
+    pub results: mpsc::UnboundedReceiver<Input>,
+    /// Events of the kernel.
+    pub watch: Box<dyn Watch>,
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+enum Turn {
+    Stop,
+    Bus(Result<(), crate::Error>),
+    Result(Input),
+    Hint(Hint),
+    Request(Request),
+    Timer,
+}
+
+impl Driver {
+    /// A driver that has not started; `first_scan` is told when clients may look.
+    #[must_use]
+    pub fn new(
+        policy: Policy,
+        performer: Performer,
+        config_error: Option<String>,
+        first_scan: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            machine: Machine::new(policy),
+            clock: Clock::new(),
+            performer,
+            notifier: Notifier::new(),
+            config_error,
+            first_scan: Some(first_scan),
+        }
+    }
+
+    /// Runs until `shutdown` is done, or `bus` fails. `bus` answers once when the service can be
+    /// called, and is polled on for its failure.
+    ///
+    /// # Errors
+    /// The bus's.
+    pub async fn run(
+        mut self,
+        remembered: LedgerState,
+        mut sources: Sources,
+        bus: impl Future<Output = Result<(), crate::Error>>,
+        mut ready: oneshot::Receiver<()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), crate::Error> {
+        let mut shutdown = pin!(shutdown);
+        let mut bus = pin!(bus);
+        let mut hints_from = Instant::now();
+        let mut told_ready = false;
+        self.step(Input::Start(Box::new(remembered)));
+        let outcome = loop {
+            let wake = self.wake_at();
+            let hint = async {
+                sleep_until(hints_from).await;
+                sources.watch.next().await
+            };
+            let turn = tokio::select! {
+                biased;
+                () = &mut shutdown => Turn::Stop,
+                result = &mut bus => Turn::Bus(result),
+                Ok(()) = &mut ready, if !told_ready => {
+                    told_ready = true;
+                    self.notifier.ready();
+                    continue;
+                }
+                Some(input) = sources.results.recv() => Turn::Result(input),
+                hint = hint => Turn::Hint(hint),
+                Some(request) = sources.requests.recv() => Turn::Request(request),
+                () = sleep_until(wake) => Turn::Timer,
+            };
+            match turn {
+                Turn::Stop => break Ok(()),
+                Turn::Bus(result) => break result,
+                Turn::Result(input) => self.on_result(input, sources.watch.as_mut()),
+                Turn::Hint(hint) => {
+                    hints_from = Instant::now() + HINT_PAUSE;
+                    for input in drain(hint, sources.watch.as_mut()) {
+                        self.step(input);
+                    }
+                }
+                Turn::Request(request) => self.on_request(request),
+                Turn::Timer => {
+                    if self
+                        .machine
+                        .next_wake()
+                        .is_some_and(|at| self.clock.now().mono >= at)
+                    {
+                        self.step(Input::Timer);
+                    }
+                }
+            }
+            self.notifier.turned();
+        };
+        self.stop(sources).await;
+        outcome
+    }
+
+    fn step(&mut self, input: Input) {
+        let effects = self.machine.step(self.clock.now(), input);
+        self.carry_out(effects);
+    }
+
+    /// What clients see is published before any call is answered: an answer names objects.
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        if effects.contains(&Effect::Publish) {
+            let snapshot = self.machine.snapshot();
+            self.tell_status(&snapshot);
+            self.performer.publish(snapshot);
+        }
+        for effect in effects {
+            self.performer.perform(effect);
+        }
+    }
+
+    fn tell_status(&mut self, snapshot: &Snapshot) {
+        self.notifier.status(snapshot, self.config_error.as_deref());
+    }
+
+    fn on_result(&mut self, input: Input, watch: &mut dyn Watch) {
+        if !self.performer.came_back(&input) {
+            return;
+        }
+        let scanned = matches!(input, Input::Scanned(_));
+        if let Input::Scanned(Ok(inventory)) = &input {
+            watch.follow(inventory);
+        }
+        self.step(input);
+        if scanned && let Some(first_scan) = self.first_scan.take() {
+            // Nobody listens when the bus failed meanwhile; the loop hears of that by itself.
+            let _ = first_scan.send(());
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Call {
+                caller,
+                command,
+                answer,
+            } => {
+                tracing::debug!(caller, "{command:?}");
+                let token = self.performer.expect_answer(answer);
+                self.step(Input::Call {
+                    token,
+                    caller,
+                    command,
+                });
+            }
+            // A client that has gone away needs no answer.
+            Request::ResolveLun { name, answer } => {
+                let _ = answer.send(self.machine.resolve_lun(&name));
+            }
+            Request::ResolveDrive { name, answer } => {
+                let _ = answer.send(self.machine.resolve_drive(&name));
+            }
+        }
+    }
+
+    /// The machine's next timer, or earlier for the watchdog.
+    fn wake_at(&self) -> Instant {
+        let far = Instant::now() + Duration::from_secs(3600);
+        let machine = self
+            .machine
+            .next_wake()
+            .map_or(far, |at| self.clock.instant(at));
+        let machine = machine.max(Instant::now() + TIMER_PAUSE);
+        self.notifier
+            .feed_by()
+            .map_or(machine, |feed_by| machine.min(feed_by))
+    }
+
+    /// Lets the actions that are under way come to their end, within reason, and records them.
+    async fn stop(mut self, mut sources: Sources) {
+        self.notifier.stopping();
+        self.performer.refuse_everything();
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while self.performer.is_acting() {
+            match tokio::time::timeout_at(deadline, sources.results.recv()).await {
+                Ok(Some(input)) => {
+                    if self.performer.came_back(&input) {
+                        self.step(input);
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    tracing::warn!("stopping while the kernel still works on an action");
+                    break;
+                }
+            }
+        }
+        self.performer.close();
+    }
+}
+
+/// Takes all hints that are there and makes of them the fewest inputs.
+fn drain(first: Hint, watch: &mut dyn Watch) -> Vec<Input> {
+    let mut hints = BTreeSet::from([first]);
+    for _ in 0..HINTS_AT_ONCE {
+        match futures_util::FutureExt::now_or_never(watch.next()) {
+            Some(hint) => hints.insert(hint),
+            None => break,
+        };
+    }
+    let everything = |hint: &Hint| !matches!(hint, Hint::Array(_));
+    if hints.iter().any(everything) {
+        return vec![Input::DirtyAll];
+    }
+    hints
+        .into_iter()
+        .filter_map(|hint| match hint {
+            Hint::Array(name) => Some(Input::DirtyArray(name)),
+            Hint::Arrays | Hint::Devices | Hint::Overflow => None,
+        })
+        .collect()
+}

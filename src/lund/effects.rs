@@ -1,0 +1,328 @@
+//! Carries out what the machine wants, off the loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lun_core::Error;
+use lun_core::action::Action;
+use lun_core::id::{LunId, OpId, Wall};
+use lun_core::machine::{ActId, Effect, Input, PersistId, Record, Reply, Snapshot, Token};
+use lun_core::model::{NotificationEvent, VdsEnum};
+use lun_ipc::Event;
+use lun_kernel::{Kernel, ScanRequest};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::handle::{Answer, EventLog, Published};
+use crate::ledger::Ledger;
+
+/// Actions that may be under way at once. Each has a thread, and a thread that writes `frozen` to
+/// an array with a hanging member may never come back.
+const ACTIONS_AT_ONCE: usize = 64;
+/// How long a stopping daemon waits for the ledger.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An action under way.
+#[derive(Debug)]
+struct Acting {
+    /// Array or drive that it works on.
+    object: String,
+    deadline: AbortHandle,
+}
+
+/// Everything that effects need.
+pub struct Performer {
+    kernel: Arc<dyn Kernel>,
+    ledger: Ledger,
+    results: mpsc::UnboundedSender<Input>,
+    snapshots: watch::Sender<Arc<Published>>,
+    events: EventLog,
+    to_bus: mpsc::UnboundedSender<Event>,
+    answers: BTreeMap<Token, oneshot::Sender<Answer>>,
+    next_token: u64,
+    acting: BTreeMap<ActId, Acting>,
+    scanning: bool,
+    next_scan: Option<ScanRequest>,
+    stopping: bool,
+}
+
+impl std::fmt::Debug for Performer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Performer")
+            .field("acting", &self.acting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Performer {
+    /// Effects act on `kernel` and `ledger`; what comes of them goes to `results`.
+    #[must_use]
+    pub fn new(
+        kernel: Arc<dyn Kernel>,
+        ledger: Ledger,
+        results: mpsc::UnboundedSender<Input>,
+        snapshots: watch::Sender<Arc<Published>>,
+        events: EventLog,
+        to_bus: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let answered = results.clone();
+        ledger.on_answer(Box::new(move |id, result| {
+            // The loop is gone only when the daemon ends.
+            let _ = answered.send(Input::Persisted { id, result });
+        }));
+        Self {
+            kernel,
+            ledger,
+            results,
+            snapshots,
+            events,
+            to_bus,
+            answers: BTreeMap::new(),
+            next_token: 0,
+            acting: BTreeMap::new(),
+            scanning: false,
+            next_scan: None,
+            stopping: false,
+        }
+    }
+
+    /// Remembers where the answer to a call goes.
+    pub fn expect_answer(&mut self, answer: oneshot::Sender<Answer>) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.answers.insert(token, answer);
+        token
+    }
+
+    /// Shows clients a new snapshot.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.snapshots.send_modify(|published| {
+            *published = Arc::new(Published {
+                generation: published.generation + 1,
+                snapshot,
+            });
+        });
+    }
+
+    /// Carries out one effect, [`Effect::Publish`] apart, which needs the machine.
+    pub fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Scan { probe, events_of } => self.scan(ScanRequest { probe, events_of }),
+            Effect::ReadArray { name } => self.read_array(name),
+            Effect::ReadProgress => {
+                let kernel = Arc::clone(&self.kernel);
+                self.read(move || Input::Progress(kernel.read_progress()));
+            }
+            Effect::Act {
+                id,
+                action,
+                deadline_ms,
+            } => self.act(id, action, deadline_ms),
+            Effect::Persist { id, record } => self.persist(id, record),
+            Effect::Reply { token, result } => self.reply(token, result),
+            Effect::Publish => {}
+            Effect::Notify {
+                event,
+                lun,
+                op,
+                text,
+            } => self.notify(event, lun, op, text),
+        }
+    }
+
+    /// Takes note of a result; `false` when it is one that nobody waits for any more.
+    pub fn came_back(&mut self, input: &Input) -> bool {
+        match input {
+            Input::Scanned(_) => {
+                self.scanning = false;
+                if let Some(request) = self.next_scan.take() {
+                    self.scan(request);
+                }
+            }
+            Input::Acted { id, .. } => match self.acting.remove(id) {
+                Some(acting) => acting.deadline.abort(),
+                None => return false,
+            },
+            Input::ActLate { id } => return self.acting.contains_key(id),
+            _ => {}
+        }
+        true
+    }
+
+    /// Whether an action is under way.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        !self.acting.is_empty()
+    }
+
+    /// From now on nothing new is begun, and whoever waits is told why.
+    pub fn refuse_everything(&mut self) {
+        self.stopping = true;
+        for token in self.answers.keys().copied().collect::<Vec<_>>() {
+            self.reply(token, Err(Error::Exiting));
+        }
+    }
+
+    /// Writes what the ledger still has to write.
+    pub fn close(self) {
+        if !self.ledger.close(LEDGER_PATIENCE) {
+            tracing::error!("the ledger could not be written to its end");
+        }
+    }
+
+    fn scan(&mut self, request: ScanRequest) {
+        if self.scanning {
+            let next = self.next_scan.get_or_insert_with(ScanRequest::default);
+            next.probe.extend(request.probe);
+            next.events_of.extend(request.events_of);
+            return;
+        }
+        if self.stopping {
+            return;
+        }
+        self.scanning = true;
+        let kernel = Arc::clone(&self.kernel);
+        self.read(move || Input::Scanned(kernel.scan(&request).map(Box::new)));
+    }
+
+    fn read_array(&self, name: String) {
+        let kernel = Arc::clone(&self.kernel);
+        self.read(move || {
+            let result = kernel.read_array(&name).map(|facts| facts.map(Box::new));
+            Input::ArrayRead { name, result }
+        });
+    }
+
+    /// Runs a reading on one of the few threads for that.
+    fn read(&self, reading: impl FnOnce() -> Input + Send + 'static) {
+        if self.stopping {
+            return;
+        }
+        let results = self.results.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = results.send(reading());
+        });
+    }
+
+    /// Runs an action on a thread of its own.
+    fn act(&mut self, id: ActId, action: Action, deadline_ms: u64) {
+        if self.stopping {
+            return;
+        }
+        let object = object_of(&action);
+        let in_use = self.acting.values().any(|acting| acting.object == object);
+        debug_assert!(!in_use, "one action per LUN at a time: {action:?}");
+        if in_use || self.acting.len() >= ACTIONS_AT_ONCE {
+            let what = format!(
+                "{} actions are under way, {object} has to wait",
+                self.acting.len()
+            );
+            self.fail(id, &object, what);
+            return;
+        }
+        let late = self.results.clone();
+        let deadline = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(deadline_ms)).await;
+            let _ = late.send(Input::ActLate { id });
+        });
+        let acting = Acting {
+            object: object.clone(),
+            deadline: deadline.abort_handle(),
+        };
+        self.acting.insert(id, acting);
+        tracing::info!("{action}");
+        let kernel = Arc::clone(&self.kernel);
+        let results = self.results.clone();
+        let spawned = std::thread::Builder::new()
+            .name("lund-act".to_owned())
+            .spawn(move || {
+                let result = kernel.act(&action);
+                let _ = results.send(Input::Acted { id, result });
+            });
+        if let Err(error) = spawned {
+            self.fail(id, &object, format!("no thread can be had: {error}"));
+        }
+    }
+
+    /// Reports an action that was not begun.
+    fn fail(&mut self, id: ActId, object: &str, what: String) {
+        tracing::error!("{what}");
+        let acting = Acting {
+            object: object.to_owned(),
+            deadline: idle_handle(),
+        };
+        self.acting.entry(id).or_insert(acting);
+        let _ = self.results.send(Input::Acted {
+            id,
+            result: Err(Error::Internal { what }),
+        });
+    }
+
+    fn persist(&self, id: PersistId, record: Record) {
+        self.ledger.persist(id, record);
+    }
+
+    fn reply(&mut self, token: Token, result: Result<Reply, Error>) {
+        let generation = self.snapshots.borrow().generation;
+        match self.answers.remove(&token) {
+            // A client that has gone away needs no answer.
+            Some(answer) => drop(answer.send(Answer { result, generation })),
+            None => tracing::error!("an answer that nobody waits for: {result:?}"),
+        }
+    }
+
+    /// Puts a notification into the journal, the memory and the signal.
+    fn notify(
+        &self,
+        event: Option<NotificationEvent>,
+        lun: Option<LunId>,
+        op: Option<OpId>,
+        text: String,
+    ) {
+        let published = Arc::clone(&self.snapshots.borrow());
+        let lun_name = lun.and_then(|id| {
+            let found = published.snapshot.luns.iter().find(|lun| lun.id == id);
+            found.map(|lun| lun.name.as_str())
+        });
+        let view = op.and_then(|id| published.snapshot.ops.iter().find(|view| view.id == id));
+        let hresult = view.map(|view| view.hresult_name.as_str());
+        let drive = view.and_then(|view| view.spare.as_deref());
+        let number = op.map(|op| op.0);
+        tracing::info!(
+            LUN = lun_name,
+            OP = number,
+            HRESULT = hresult,
+            DRIVE = drive,
+            "{text}"
+        );
+        let event = self.events.push(Event {
+            seq: 0,
+            at_ms: wall_now(),
+            event: event.map_or(0, |event| u32::try_from(event.value()).unwrap_or(0)),
+            event_name: event.map(|event| event.name().to_owned()),
+            lun,
+            op,
+            text,
+        });
+        // The publisher is gone only when the daemon ends.
+        let _ = self.to_bus.send(event);
+    }
+}
+
+/// What an action works on: the array, or the drive alone.
+fn object_of(action: &Action) -> String {
+    match (action.array(), action.drive()) {
+        (Some(array), _) => array.to_owned(),
+        (None, Some(drive)) => drive.name.clone(),
+        (None, None) => String::new(),
+    }
+}
+
+fn idle_handle() -> AbortHandle {
+    tokio::spawn(std::future::ready(())).abort_handle()
+}
+
+fn wall_now() -> Wall {
+    crate::driver::Clock::new().now().wall
+}

@@ -1,0 +1,146 @@
+//! The daemon: it reads its configuration and its ledger, watches the kernel, runs the machine of
+//! `lun-core`, and serves it on the bus.
+#![forbid(unsafe_code)]
+
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod driver;
+pub mod effects;
+pub mod handle;
+pub mod ledger;
+pub mod logging;
+pub mod notify;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use lun_kernel::{Kernel, Watch};
+use tokio::sync::{mpsc, oneshot};
+
+use bus::{Auth, Context};
+use config::Config;
+use driver::{Driver, Sources};
+use effects::Performer;
+use handle::DriverEnd;
+use ledger::{Ledger, Opened};
+
+/// Why the daemon ends other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another daemon works on the state directory.
+    #[error(transparent)]
+    Locked(#[from] ledger::LockError),
+    /// Another daemon has the bus name.
+    #[error("another lund has the name {} on this bus", lun_ipc::names::BUS_NAME)]
+    NameTaken,
+    /// The bus is gone.
+    #[error("the bus has closed the connection")]
+    BusGone,
+    /// The bus does not work.
+    #[error("D-Bus: {0}")]
+    Bus(#[from] zbus::Error),
+    /// The kernel cannot be looked at or watched.
+    #[error("{0}")]
+    Kernel(String),
+    /// The program cannot be set up.
+    #[error("{what}: {source}")]
+    Setup {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Which bus is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bus {
+    /// The system's.
+    System,
+    /// The user's session.
+    Session,
+    /// The one at this address.
+    Address(String),
+}
+
+impl From<&str> for Bus {
+    fn from(text: &str) -> Self {
+        match text {
+            "system" => Self::System,
+            "session" => Self::Session,
+            address => Self::Address(address.to_owned()),
+        }
+    }
+}
+
+/// Runs the daemon on a kernel, real or simulated, until `shutdown` is done.
+///
+/// # Errors
+/// When another daemon runs, or the bus does not work.
+pub async fn run(
+    config: Config,
+    state_dir: &Path,
+    bus: Bus,
+    kernel: Arc<dyn Kernel>,
+    watch: Box<dyn Watch>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let config_error = config.error.as_ref().map(ToString::to_string);
+    if let Some(error) = &config_error {
+        tracing::error!("the configuration is not in force, defaults are: {error}");
+    }
+    let Opened {
+        ledger,
+        state,
+        provider,
+    } = Ledger::open(state_dir, config.policy.keep_finished)?;
+    if let Some(why) = &state.degraded {
+        tracing::error!("the ledger is degraded, what is done may be forgotten: {why}");
+    }
+    let connection = connect(&bus).await?;
+    let also_root = (bus != Bus::System).then(|| nix::unistd::geteuid().as_raw());
+    let (handle, driver_end, publisher_end) = handle::channels();
+    let DriverEnd {
+        requests,
+        snapshots,
+        events,
+        to_bus,
+    } = driver_end;
+    let context = Context {
+        handle,
+        auth: Auth::new(also_root),
+        provider,
+        config_error: config_error.clone().unwrap_or_default(),
+    };
+    let (scanned, first_scan) = oneshot::channel();
+    let (on_bus, ready) = oneshot::channel();
+    let bus = bus::serve(
+        connection.clone(),
+        Arc::new(context),
+        publisher_end,
+        first_scan,
+        on_bus,
+    );
+    let (results_in, results) = mpsc::unbounded_channel();
+    let performer = Performer::new(kernel, ledger, results_in, snapshots, events, to_bus);
+    let driver = Driver::new(config.policy, performer, config_error, scanned);
+    let sources = Sources {
+        requests,
+        results,
+        watch,
+    };
+    let outcome = driver.run(state, sources, bus, ready, shutdown).await;
+    connection.graceful_shutdown().await;
+    outcome
+}
+
+async fn connect(bus: &Bus) -> Result<zbus::Connection, Error> {
+    let builder = match bus {
+        Bus::System => zbus::connection::Builder::system(),
+        Bus::Session => zbus::connection::Builder::session(),
+        Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
+    };
+    Ok(builder.build().await?)
+}
