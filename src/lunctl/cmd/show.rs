@@ -1,0 +1,26 @@
+//! `lunctl show`.
+
+use clap::Args;
+
+use crate::client::Client;
+use crate::failure::{DONE, Failure};
+use crate::json;
+use crate::ui::{Ui, lun};
+
+/// Shows everything about one LUN: state, redundancy, plexes, drives, what is unknown
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// LUN
+    #[arg(value_name = "LUN")]
+    lun: String,
+}
+
+pub(crate) async fn run(args: &ShowArgs, client: &Client, ui: &Ui) -> Result<u8, Failure> {
+    let found = client.lun(&args.lun).await?;
+    if ui.json() {
+        ui.document(&json::document(&found)?)?;
+    } else {
+        ui.text(&lun::details(&found))?;
+    }
+    Ok(DONE)
+}

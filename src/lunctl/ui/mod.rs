@@ -1,0 +1,94 @@
+//! What the administrator sees. Everything is made as plain text by pure functions; this module
+//! paints it and writes it.
+
+pub(crate) mod drive;
+pub(crate) mod lun;
+pub(crate) mod op;
+mod paint;
+pub(crate) mod plan;
+pub(crate) mod progress;
+#[cfg(test)]
+pub(crate) mod samples;
+mod table;
+pub(crate) mod units;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use lun_core::Hresult;
+use lun_ipc::HostView;
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// The way out: text, or one document.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ui {
+    json: bool,
+}
+
+impl Ui {
+    /// Text, or with `json` one document.
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether a document is wanted.
+    pub(crate) const fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a person watches: a bar may be drawn.
+    pub(crate) fn interactive(&self) -> bool {
+        !self.json && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Writes text to stdout, in colour on a terminal.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        // The stream takes the colours out again where they are not wanted: no terminal, NO_COLOR.
+        let mut stream = anstream::stdout().lock();
+        let written = stream.write_all(paint::words(text).as_bytes());
+        settle(written.and_then(|()| stream.flush()))
+    }
+
+    /// Writes a document to stdout.
+    pub(crate) fn document(&self, document: &Value) -> Result<(), Failure> {
+        let mut stream = io::stdout().lock();
+        settle(writeln!(stream, "{document:#}").and_then(|()| stream.flush()))
+    }
+
+    /// Writes a failure to stderr.
+    pub(crate) fn failure(&self, failure: &Failure) -> Result<(), Failure> {
+        settle(
+            anstream::stderr()
+                .lock()
+                .write_all(paint::failure(failure).as_bytes()),
+        )
+    }
+
+    /// Writes a remark to stderr. That it cannot be written is no reason to stop.
+    pub(crate) fn note(&self, text: &str) {
+        drop(writeln!(anstream::stderr().lock(), "{text}"));
+    }
+
+    /// Says so when the service has lost its memory.
+    pub(crate) fn warn_ledger(&self, host: &HostView) {
+        if let Some(why) = &host.ledger_degraded {
+            self.note(&format!(
+                "warning: the service cannot write its ledger ({why}); what it does now will be \
+                 forgotten when it ends"
+            ));
+        }
+    }
+}
+
+/// A reader that has gone away (`lunctl list | head -1`) has seen enough: no failure. Rust
+/// ignores SIGPIPE, so that the write reports it.
+fn settle(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Hresult::E_FAIL,
+            format!("the output cannot be written: {error}"),
+        )),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
