@@ -1,0 +1,7 @@
+//! The daemon as programs on the bus meet it.
+
+mod cancel;
+mod errors;
+mod junk;
+mod objects;
+mod recover;

@@ -1,0 +1,125 @@
+//! Objects that come, change and go, and the signals that tell of it.
+
+use futures_util::StreamExt as _;
+use lun_ipc::names::{BUS_NAME, LUN_INTERFACE, ROOT_PATH};
+use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
+
+use crate::rig::{PATIENCE, User, on};
+
+async fn manager(user: &User) -> ObjectManagerProxy<'static> {
+    ObjectManagerProxy::builder(user.client.connection())
+        .destination(BUS_NAME)
+        .path(ROOT_PATH)
+        .build()
+        .await
+        .unwrap()
+}
+
+#[test]
+fn the_object_manager_knows_every_object() {
+    on("zoo", async |_rig, user| {
+        let objects = manager(&user).await.get_managed_objects().await.unwrap();
+        let luns = objects
+            .values()
+            .filter(|interfaces| interfaces.keys().any(|name| name.as_str() == LUN_INTERFACE));
+        assert_eq!(luns.count(), 7);
+        for end in ["/subsystem", "/controller/md"] {
+            assert!(
+                objects.keys().any(|path| path.as_str().ends_with(end)),
+                "{end}"
+            );
+        }
+    });
+}
+
+#[test]
+fn objects_appear_and_disappear_with_signals() {
+    on("mirror", async |rig, user| {
+        let manager = manager(&user).await;
+        let mut removed = manager.receive_interfaces_removed().await.unwrap();
+        let mut added = manager.receive_interfaces_added().await.unwrap();
+        let path = user
+            .client
+            .provider()
+            .await
+            .unwrap()
+            .find_lun("md0")
+            .await
+            .unwrap();
+        rig.sim.with(|world| world.stop("md0"));
+        loop {
+            let signal = tokio::time::timeout(PATIENCE, removed.next())
+                .await
+                .unwrap()
+                .unwrap();
+            if signal.args().unwrap().object_path().as_str() == path.as_str() {
+                break;
+            }
+        }
+        rig.sim.with(|world| world.assemble("md0", false));
+        loop {
+            let signal = tokio::time::timeout(PATIENCE, added.next())
+                .await
+                .unwrap()
+                .unwrap();
+            if signal.args().unwrap().object_path().as_str() == path.as_str() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failure_is_told_by_properties_changed() {
+    on("mirror", async |rig, user| {
+        let path = user
+            .client
+            .provider()
+            .await
+            .unwrap()
+            .find_lun("md0")
+            .await
+            .unwrap();
+        let properties = PropertiesProxy::builder(user.client.connection())
+            .destination(BUS_NAME)
+            .path(path)
+            .build()
+            .await
+            .unwrap();
+        let mut changes = properties.receive_properties_changed().await.unwrap();
+        rig.sim.with(|world| world.fail_device("sdb"));
+        let signal = tokio::time::timeout(PATIENCE, changes.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let arguments = signal.args().unwrap();
+        assert_eq!(arguments.interface_name().as_str(), LUN_INTERFACE);
+        let changed = arguments.changed_properties();
+        assert!(changed.contains_key("Health"), "{changed:?}");
+        assert!(
+            !changed.contains_key("Name"),
+            "only what changed: {changed:?}"
+        );
+    });
+}
+
+#[test]
+fn a_drive_that_is_plugged_in_again_is_seen() {
+    on("mirror", async |rig, user| {
+        rig.sim.with(|world| world.vanish("sdb"));
+        user.until_lun("md0", "degraded", |lun| lun.redundancy.members_in_sync == 1)
+            .await;
+        rig.sim.with(|world| world.plug("sdb"));
+        user.client
+            .provider()
+            .await
+            .unwrap()
+            .reenumerate()
+            .await
+            .unwrap();
+        // It is nothing to lund yet; that it can be registered shows that it was seen.
+        assert!(user.client.drive("sdb").await.is_err());
+        user.spare_add("sdb", true).await.unwrap();
+        user.client.drive("sdb").await.unwrap();
+    });
+}

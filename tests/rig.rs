@@ -1,0 +1,390 @@
+//! The real daemon over a simulated kernel, on a bus of its own. Nothing here waits for a clock:
+//! everything is awaited by the signal or the answer that tells of it, with a deadline that only
+//! a failure ever reaches.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lun_core::Hresult;
+use lun_core::model::{Lun, OpView};
+use lun_ipc::names::BUS_NAME;
+use lun_ipc::proxy::AsyncProxy;
+use lun_ipc::{CancelOptions, Client, ClientError, HostView, RecoverOptions, RemoteError};
+use lun_ipc::{ReplaceOptions, SpareOptions};
+use lun_sim::{SimKernel, World, scenario};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use zbus::message::Type;
+use zbus::{MatchRule, MessageStream, OwnedObjectPath};
+
+/// How long anything may take before the test counts as failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes a second at which no sync of a scenario ends within a test.
+const SLOW: u64 = 1 << 20;
+/// Bytes a second at which every sync ends at once.
+const FAST: u64 = 4 << 30;
+
+/// A `dbus-daemon` of its own.
+struct PrivateBus {
+    daemon: Child,
+    address: String,
+    _folder: TempDir,
+}
+
+impl PrivateBus {
+    fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut daemon = Command::new("dbus-daemon")
+            .args(["--session", "--nofork", "--nopidfile", "--print-address=1"])
+            .arg(format!("--address=unix:dir={}", folder.path().display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dbus-daemon must be installed (scripts/install-deps)");
+        let mut address = String::new();
+        BufReader::new(daemon.stdout.take().unwrap())
+            .read_line(&mut address)
+            .unwrap();
+        Self {
+            daemon,
+            address: address.trim().to_owned(),
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for PrivateBus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// A running daemon.
+struct Service {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The daemon in a thread of its own, until it is told to stop.
+fn serve(sim: SimKernel, address: String, state: PathBuf, stopped: oneshot::Receiver<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let watch = Box::new(sim.watch());
+    let ended = runtime.block_on(lund::run(
+        lund::config::Config::default(),
+        &state,
+        lund::Bus::Address(address),
+        Arc::new(sim),
+        watch,
+        async move { drop(stopped.await) },
+    ));
+    // A write that hangs in the kernel must not keep the test from ending.
+    runtime.shutdown_background();
+    ended.unwrap();
+}
+
+/// A bus, a machine, and the daemon between them.
+pub(crate) struct Rig {
+    /// The machine.
+    pub(crate) sim: SimKernel,
+    bus: PrivateBus,
+    state: TempDir,
+    service: Option<Service>,
+}
+
+impl Rig {
+    /// Starts the daemon on this machine; its sync threads are slow.
+    pub(crate) fn start(world: World) -> Self {
+        let mut rig = Self {
+            sim: SimKernel::real_time(world, SLOW),
+            bus: PrivateBus::start(),
+            state: TempDir::new().unwrap(),
+            service: None,
+        };
+        rig.start_service();
+        rig
+    }
+
+    /// Starts the daemon, which finds what an earlier one remembered.
+    pub(crate) fn start_service(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        let sim = self.sim.clone();
+        let address = self.bus.address.clone();
+        let state = self.state.path().to_path_buf();
+        let thread = std::thread::spawn(move || serve(sim, address, state, stopped));
+        self.service = Some(Service { stop, thread });
+        block_on(async {
+            let connection = Client::connect(&self.bus.address).await.unwrap();
+            owned(connection.connection()).await;
+        });
+    }
+
+    /// Stops the daemon, as `systemctl stop` does.
+    pub(crate) fn stop_service(&mut self) {
+        if let Some(service) = self.service.take() {
+            let _ = service.stop.send(());
+            service.thread.join().unwrap();
+        }
+    }
+
+    /// Address of the bus.
+    pub(crate) fn address(&self) -> &str {
+        &self.bus.address
+    }
+
+    /// A new connection.
+    pub(crate) async fn client(&self) -> User {
+        User {
+            client: Client::connect(&self.bus.address).await.unwrap(),
+        }
+    }
+
+    /// Lets every sync end at once.
+    pub(crate) fn fast(&self) {
+        self.sim.with(|world| world.set_rate(FAST));
+    }
+
+    /// Nothing was lost.
+    pub(crate) fn sound(&self) {
+        self.sim.with(|world| world.check_invariants()).unwrap();
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // A test that failed half way must not leave the daemon waiting for a drive for ever.
+        self.sim.with(|world| {
+            world.hold_actions = false;
+            let names: Vec<String> = world.devices.values().map(|d| d.name.clone()).collect();
+            names.iter().for_each(|name| world.unhang(name));
+        });
+        if let Some(service) = self.service.take() {
+            let _ = service.stop.send(());
+            let ended = service.thread.join();
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the daemon panicked"
+            );
+        }
+    }
+}
+
+/// Runs a test on a machine by name.
+pub(crate) fn on(scenario: &str, test: impl AsyncFnOnce(&Rig, User)) {
+    on_world(scenario::by_name(scenario).unwrap(), test);
+}
+
+/// Runs a test on a machine.
+pub(crate) fn on_world(world: World, test: impl AsyncFnOnce(&Rig, User)) {
+    let rig = Rig::start(world);
+    block_on(async {
+        let user = rig.client().await;
+        test(&rig, user).await;
+    });
+}
+
+/// Runs a future to its end, or fails.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(PATIENCE * 2, future)
+            .await
+            .expect("the test hangs")
+    })
+}
+
+/// Waits until the service is on the bus.
+async fn owned(connection: &zbus::Connection) {
+    let bus = zbus::fdo::DBusProxy::new(connection).await.unwrap();
+    let mut changes = bus
+        .receive_name_owner_changed_with_args(&[(0, BUS_NAME)])
+        .await
+        .unwrap();
+    if bus
+        .name_has_owner(BUS_NAME.try_into().unwrap())
+        .await
+        .unwrap()
+    {
+        return;
+    }
+    tokio::time::timeout(PATIENCE, changes.next())
+        .await
+        .expect("the daemon does not come up");
+}
+
+/// Somebody with a connection to the service.
+pub(crate) struct User {
+    /// The client library.
+    pub(crate) client: Client,
+}
+
+impl User {
+    /// All that can be seen.
+    pub(crate) async fn view(&self) -> HostView {
+        let text = self
+            .client
+            .provider()
+            .await
+            .unwrap()
+            .describe()
+            .await
+            .unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A LUN.
+    pub(crate) async fn lun(&self, name: &str) -> Lun {
+        let text = self
+            .client
+            .lun(name)
+            .await
+            .unwrap()
+            .describe()
+            .await
+            .unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Waits until what can be seen is as wanted.
+    pub(crate) async fn until(&self, what: &str, test: impl Fn(&HostView) -> bool) {
+        let rule = MatchRule::builder()
+            .msg_type(Type::Signal)
+            .sender(BUS_NAME)
+            .build()
+            .unwrap();
+        let connection = self.client.connection();
+        let mut signals = MessageStream::for_match_rule(rule, connection, None)
+            .await
+            .unwrap();
+        let seen = tokio::time::timeout(PATIENCE, async {
+            while !test(&self.view().await) {
+                signals.next().await;
+            }
+        });
+        if seen.await.is_err() {
+            panic!("never seen: {what}; there is {:#?}", self.view().await);
+        }
+    }
+
+    /// Waits until a LUN is as wanted.
+    pub(crate) async fn until_lun(&self, name: &str, what: &str, test: impl Fn(&Lun) -> bool) {
+        self.until(what, |view| {
+            view.luns.iter().any(|lun| lun.name == name && test(lun))
+        })
+        .await;
+    }
+
+    /// Calls `Recover`.
+    pub(crate) async fn recover(&self, lun: &str, spare: Option<&str>) -> Result<Op, RemoteError> {
+        let options = RecoverOptions {
+            spare: spare.map(str::to_owned),
+            repair: false,
+        };
+        let lun = self.client.lun(lun).await.map_err(remote)?;
+        let path = lun.recover(options.to_dict()).await.map_err(remote)?;
+        Ok(self.op(path).await)
+    }
+
+    /// Calls `ReplaceDrive`.
+    pub(crate) async fn replace(&self, lun: &str, drive: &str) -> Result<Op, RemoteError> {
+        let options = ReplaceOptions::default();
+        let lun = self.client.lun(lun).await.map_err(remote)?;
+        let path = lun
+            .replace_drive(drive, options.to_dict())
+            .await
+            .map_err(remote)?;
+        Ok(self.op(path).await)
+    }
+
+    /// Calls `Verify`.
+    pub(crate) async fn verify(&self, lun: &str) -> Result<Op, RemoteError> {
+        let lun = self.client.lun(lun).await.map_err(remote)?;
+        let path = lun.verify().await.map_err(remote)?;
+        Ok(self.op(path).await)
+    }
+
+    /// Registers a spare.
+    pub(crate) async fn spare_add(&self, drive: &str, force: bool) -> Result<(), RemoteError> {
+        let provider = self.client.provider().await.map_err(remote)?;
+        let options = SpareOptions { force };
+        provider
+            .spare_add(drive, options.to_dict())
+            .await
+            .map(drop)
+            .map_err(remote)
+    }
+
+    /// The operation at a path.
+    pub(crate) async fn op(&self, path: OwnedObjectPath) -> Op {
+        Op {
+            proxy: self.client.operation(path).await.unwrap(),
+        }
+    }
+}
+
+/// An operation.
+pub(crate) struct Op {
+    /// Its object.
+    pub(crate) proxy: AsyncProxy<'static>,
+}
+
+impl Op {
+    /// As it stands.
+    pub(crate) async fn view(&self) -> OpView {
+        serde_json::from_str(&self.proxy.describe().await.unwrap()).unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn wait(&self) -> Hresult {
+        let ended = tokio::time::timeout(PATIENCE, self.proxy.wait(0)).await;
+        let (hresult, _) = ended.expect("the operation does not end").unwrap();
+        Hresult(hresult)
+    }
+
+    /// `QueryStatus`.
+    pub(crate) async fn status(&self) -> (Hresult, u32) {
+        let (hresult, percent) = self.proxy.query_status().await.unwrap();
+        (Hresult(hresult), percent)
+    }
+
+    /// Cancels it.
+    pub(crate) async fn cancel(&self, release_spare: bool) -> Result<(), RemoteError> {
+        let options = CancelOptions { release_spare };
+        self.proxy.cancel(options.to_dict()).await.map_err(remote)
+    }
+}
+
+/// What the service answered instead of a result.
+pub(crate) fn remote(error: impl Into<ClientError>) -> RemoteError {
+    match error.into() {
+        ClientError::Remote(error) => error,
+        other => panic!("expected an answer of the service, got {other:?}"),
+    }
+}
+
+/// Asserts that a call was refused with this name and code.
+pub(crate) fn refused<T>(result: Result<T, RemoteError>, name: &str, hresult: Hresult) {
+    match result {
+        Err(error) => {
+            assert_eq!(
+                (error.name.as_str(), error.hresult),
+                (name, hresult),
+                "{error:?}"
+            );
+            assert!(!error.message.is_empty());
+        }
+        Ok(_) => panic!("expected {name}"),
+    }
+}

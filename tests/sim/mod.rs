@@ -1,0 +1,6 @@
+//! The machine on the simulated kernel, with a virtual clock: the whole of lund's decisions
+//! without its daemon.
+
+mod campaign;
+mod lives;
+mod rig;

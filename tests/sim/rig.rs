@@ -1,0 +1,351 @@
+//! Machine, simulated kernel and a ledger in memory, driven in virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lun_core::Error;
+use lun_core::id::{LunId, Mono, Now, OpId, Wall};
+use lun_core::machine::{
+    Command, Effect, Input, LedgerState, Machine, Record, Reply, SeenLun, Token,
+};
+use lun_core::model::{Lun, OpView};
+use lun_core::op::Op;
+use lun_core::plan::PoolEntry;
+use lun_core::policy::Policy;
+use lun_kernel::{Kernel, ScanRequest};
+use lun_sim::{SimKernel, World};
+
+/// What the ledger remembers, kept as the daemon's ledger keeps it.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    ops: BTreeMap<OpId, Op>,
+    pool: Vec<PoolEntry>,
+    holds: BTreeMap<LunId, (String, Wall)>,
+    luns: BTreeMap<LunId, SeenLun>,
+}
+
+impl Ledger {
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Op(op) => {
+                self.ops.insert(op.id, *op);
+            }
+            Record::Intent { .. } | Record::Outcome { .. } => {}
+            Record::Pool(entry) => match self.pool.iter_mut().find(|old| old.id == entry.id) {
+                Some(old) => *old = entry,
+                None => self.pool.push(entry),
+            },
+            Record::PoolRemoved(id) => self.pool.retain(|entry| entry.id != id),
+            Record::Hold { lun, name, at } => {
+                self.holds.insert(lun, (name, at));
+            }
+            Record::HoldReleased(lun) => {
+                self.holds.remove(&lun);
+            }
+            Record::Lun(seen) => {
+                self.luns.insert(seen.id, seen);
+            }
+        }
+    }
+
+    fn state(&self) -> LedgerState {
+        // What the database stores is the serialised form: live parts do not survive.
+        let stored = |op: &Op| serde_json::from_str(&serde_json::to_string(op).unwrap()).unwrap();
+        LedgerState {
+            last_op: self.ops.keys().last().map_or(0, |id| id.0),
+            ops: self.ops.values().map(stored).collect(),
+            pool: self.pool.clone(),
+            holds: self.holds.clone(),
+            luns: self.luns.values().cloned().collect(),
+            degraded: None,
+        }
+    }
+}
+
+/// Everything but the daemon.
+pub(crate) struct Rig {
+    pub(crate) kernel: SimKernel,
+    pub(crate) machine: Machine,
+    pub(crate) ledger: Ledger,
+    inbox: VecDeque<Input>,
+    now_ms: u64,
+    next_token: u64,
+    pub(crate) replies: BTreeMap<u64, Result<Reply, Error>>,
+    /// What was told, for the message of a failing test.
+    pub(crate) told: Vec<String>,
+    /// Percentages shown, by operation: they must not fall.
+    percents: BTreeMap<OpId, u32>,
+    pub(crate) broken: Vec<String>,
+}
+
+impl Rig {
+    pub(crate) fn new(mut world: World) -> Self {
+        world.set_rate(4 << 20);
+        let mut rig = Self {
+            kernel: SimKernel::by_hand(world),
+            machine: Machine::new(Policy::default()),
+            ledger: Ledger::default(),
+            inbox: VecDeque::new(),
+            now_ms: 1_000,
+            next_token: 0,
+            replies: BTreeMap::new(),
+            told: Vec::new(),
+            percents: BTreeMap::new(),
+            broken: Vec::new(),
+        };
+        rig.start();
+        rig
+    }
+
+    fn start(&mut self) {
+        self.inbox
+            .push_back(Input::Start(Box::new(self.ledger.state())));
+        self.pump();
+    }
+
+    /// The daemon dies where it stands, and is started again.
+    pub(crate) fn restart(&mut self) {
+        self.inbox.clear();
+        self.replies.clear();
+        self.machine = Machine::new(Policy::default());
+        self.told.push("--- restart".to_owned());
+        self.start();
+    }
+
+    /// Steps until nothing is left to be taken in.
+    pub(crate) fn pump(&mut self) {
+        for _ in 0..100_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the machine does not come to rest:\n{}", self.story());
+    }
+
+    /// Takes one input; false when there is none.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some(input) = self.inbox.pop_front() else {
+            return false;
+        };
+        let now = Now {
+            mono: Mono(self.now_ms),
+            wall: Wall(1_700_000_000_000 + self.now_ms),
+        };
+        let effects = self.machine.step(now, input);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        true
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Scan { probe, events_of } => {
+                let result = self.kernel.scan(&ScanRequest { probe, events_of });
+                self.inbox.push_back(Input::Scanned(result.map(Box::new)));
+            }
+            Effect::ReadArray { name } => {
+                let result = self
+                    .kernel
+                    .read_array(&name)
+                    .map(|facts| facts.map(Box::new));
+                self.inbox.push_back(Input::ArrayRead { name, result });
+            }
+            Effect::ReadProgress => {
+                self.inbox
+                    .push_back(Input::Progress(self.kernel.read_progress()));
+            }
+            Effect::Act { id, action, .. } => {
+                let result = self.kernel.act(&action);
+                self.told
+                    .push(format!("{:>8} {action:?} -> {result:?}", self.now_ms));
+                self.inbox.push_back(Input::Acted { id, result });
+                self.inbox.push_back(Input::DirtyAll);
+            }
+            Effect::Persist { id, record } => {
+                self.ledger.apply(record);
+                self.inbox
+                    .push_back(Input::Persisted { id, result: Ok(()) });
+            }
+            Effect::Reply { token, result } => {
+                self.told
+                    .push(format!("{:>8} reply {} {result:?}", self.now_ms, token.0));
+                self.replies.insert(token.0, result);
+            }
+            Effect::Publish => self.look(),
+            Effect::Notify { text, .. } => {
+                self.told.push(format!("{:>8} {text}", self.now_ms));
+            }
+        }
+    }
+
+    /// What clients are shown must never go backwards.
+    fn look(&mut self) {
+        for op in self.machine.snapshot().ops {
+            let before = self.percents.insert(op.id, op.percent).unwrap_or(0);
+            if op.percent < before {
+                self.broken.push(format!(
+                    "operation {}: {before} % -> {} %",
+                    op.id, op.percent
+                ));
+            }
+            let pending = op.hresult == lun_core::Hresult::VDS_E_OPERATION_PENDING;
+            if pending == (op.percent == 100) || pending == op.ended_at_ms.is_some() {
+                self.broken
+                    .push(format!("operation {} is half finished: {op:?}", op.id));
+            }
+        }
+    }
+
+    /// Lets virtual time pass until the next thing that happens, at most until `limit_ms`.
+    pub(crate) fn tick(&mut self, limit_ms: u64) -> bool {
+        let world = self.kernel.with(|world| world.next_event_ms());
+        let wake = self.machine.next_wake().map(|at| at.0);
+        let next = world
+            .into_iter()
+            .chain(wake)
+            .min()
+            .unwrap_or(limit_ms)
+            .max(self.now_ms + 1);
+        let to = next.min(limit_ms);
+        self.now_ms = to;
+        self.kernel.with(|world| world.advance_to(to));
+        if wake.is_some_and(|at| at <= to) {
+            self.inbox.push_back(Input::Timer);
+        }
+        if world.is_some_and(|at| at <= to) {
+            self.inbox.push_back(Input::DirtyAll);
+        }
+        self.pump();
+        to < limit_ms
+    }
+
+    /// Lets virtual time pass until this is so.
+    pub(crate) fn until(&mut self, what: &str, test: impl Fn(&Self) -> bool) {
+        let limit = self.now_ms + 3_600_000;
+        while !test(self) {
+            assert!(self.tick(limit), "never {what}:\n{}", self.story());
+        }
+    }
+
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let limit = self.now_ms + ms;
+        while self.tick(limit) {}
+    }
+
+    /// Something happens to the world.
+    pub(crate) fn happens<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = self.kernel.with(change);
+        self.inbox.push_back(Input::DirtyAll);
+        self.pump();
+        result
+    }
+
+    /// Sends a call without waiting for its answer.
+    pub(crate) fn send(&mut self, command: Command) -> u64 {
+        self.next_token += 1;
+        let token = self.next_token;
+        self.told
+            .push(format!("{:>8} call {token} {command:?}", self.now_ms));
+        self.inbox.push_back(Input::Call {
+            token: Token(token),
+            caller: "test".to_owned(),
+            command,
+        });
+        token
+    }
+
+    /// Calls, and lets time pass until the answer is there.
+    pub(crate) fn call(&mut self, command: Command) -> Result<Reply, Error> {
+        let token = self.send(command);
+        self.pump();
+        self.until("answered", |rig| rig.replies.contains_key(&token));
+        self.replies[&token].clone()
+    }
+
+    pub(crate) fn lun(&self, name: &str) -> Lun {
+        let lun = self
+            .machine
+            .snapshot()
+            .luns
+            .into_iter()
+            .find(|lun| lun.name == name);
+        lun.unwrap_or_else(|| panic!("no {name}:\n{}", self.story()))
+    }
+
+    pub(crate) fn recover(&mut self, name: &str) -> Result<OpView, Error> {
+        let lun = self.machine.resolve_lun(name)?;
+        let command = Command::Recover {
+            lun,
+            spare: None,
+            repair: false,
+            dry_run: false,
+        };
+        match self.call(command)? {
+            Reply::Op(op) => Ok(*op),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn op(&self, id: OpId) -> OpView {
+        let op = self
+            .machine
+            .snapshot()
+            .ops
+            .into_iter()
+            .find(|op| op.id == id);
+        op.unwrap_or_else(|| panic!("no operation {id}:\n{}", self.story()))
+    }
+
+    pub(crate) fn finished(&mut self, id: OpId) -> OpView {
+        self.until("finished", |rig| rig.op(id).ended_at_ms.is_some());
+        self.op(id)
+    }
+
+    pub(crate) fn cancel(&mut self, op: OpId, release_spare: bool) -> Result<(), Error> {
+        self.call(Command::Cancel { op, release_spare }).map(|_| ())
+    }
+
+    pub(crate) fn add_spare(&mut self, drive: &str) {
+        let command = Command::SpareAdd {
+            drive: drive.to_owned(),
+            force: false,
+        };
+        self.call(command)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.story()));
+    }
+
+    /// Nothing that must never be true is true.
+    pub(crate) fn sound(&self) {
+        if let Err(wrong) = self.kernel.with(|world| world.check_invariants()) {
+            panic!("{wrong}\n{}", self.story());
+        }
+        assert!(
+            self.broken.is_empty(),
+            "{:#?}\n{}",
+            self.broken,
+            self.story()
+        );
+    }
+
+    pub(crate) fn story(&self) -> String {
+        let tail = self.told.len().saturating_sub(60);
+        let ops: Vec<String> = self
+            .machine
+            .snapshot()
+            .ops
+            .iter()
+            .map(|op| format!("op {} {} {} % {}", op.id, op.state, op.percent, op.message))
+            .collect();
+        format!(
+            "{}\n{}\n{:#?}",
+            self.told[tail..].join("\n"),
+            ops.join("\n"),
+            self.machine
+                .snapshot()
+                .luns
+                .iter()
+                .map(|l| (l.name.clone(), l.health, l.sync.action.clone(), l.held))
+                .collect::<Vec<_>>()
+        )
+    }
+}

@@ -1,0 +1,10 @@
+//! lund on real kernels: the real service under systemd, real md arrays on loop devices, in a
+//! QEMU machine that starts from a booted snapshot. `scripts/test` runs these; the kernel is the
+//! one that `LUND_VM_KERNEL` names.
+
+mod cancel;
+mod errors;
+mod lab;
+mod recover;
+mod service;
+mod spares;
