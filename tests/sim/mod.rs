@@ -2,5 +2,6 @@
 //! without its daemon.
 
 mod campaign;
+mod freezes;
 mod lives;
 mod rig;

@@ -69,14 +69,7 @@ impl Machine {
     }
 
     fn answer(&mut self, call: Pending) {
-        if let Some(lun) = lun_of(&call.command)
-            && self.luns.get(&lun).is_some_and(|entry| {
-                entry
-                    .contradiction
-                    .as_ref()
-                    .is_some_and(|(_, times)| *times < 2)
-            })
-        {
+        if lun_of(&call.command).is_some_and(|lun| self.may_settle(lun)) {
             // One re-read may settle the contradiction.
             let scan = self.want_deep_scan();
             self.pending.push(Pending { scan, ..call });
@@ -155,6 +148,12 @@ impl Machine {
 
     fn optional_drive(&self, name: Option<&str>) -> Result<Option<DriveId>, Error> {
         name.map(|name| self.resolve_drive(name)).transpose()
+    }
+
+    /// What the kernel says contradicts what is known, and has been asked once only.
+    pub(super) fn may_settle(&self, lun: LunId) -> bool {
+        let contradiction = self.luns.get(&lun).and_then(|e| e.contradiction.as_ref());
+        contradiction.is_some_and(|(_, times)| *times < 2)
     }
 
     /// What has to be true of a LUN before anything else is looked at.

@@ -6,7 +6,7 @@ use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, MemberFacts, Slot, SyncCompleted};
-use crate::id::OpId;
+use crate::id::{LunId, OpId};
 use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
 use crate::project;
@@ -127,14 +127,20 @@ impl Machine {
             }
             cancel.hold_recorded = true;
         }
-        let (name, at) = (array.name.clone(), self.now.wall);
-        self.holds.insert(lun, (name.clone(), at));
-        self.persist(Record::Hold {
+        self.hold(lun, &array.name);
+    }
+
+    /// Writes down that a LUN stands still until somebody releases it.
+    pub(super) fn hold(&mut self, lun: LunId, name: &str) {
+        let at = self.now.wall;
+        let record = Record::Hold {
             lun,
-            name: name.clone(),
+            name: name.to_owned(),
             at,
-        });
-        self.reproject(lun, &name);
+        };
+        self.holds.insert(lun, (name.to_owned(), at));
+        self.persist(record);
+        self.reproject(lun, name);
     }
 
     fn after_scrub_stop(&mut self, id: OpId, array: &ArrayFacts) {

@@ -103,6 +103,9 @@ impl Machine {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.wake_at = None;
         }
+        if self.may_settle(lun) {
+            return self.look_again(id, None);
+        }
         if let Err(error) = self.known_lun(lun) {
             let text = error.to_string();
             let state = OpState::Failed;

@@ -164,7 +164,27 @@ impl Machine {
         );
     }
 
+    /// A freeze of its own that an ending operation cannot lift any more is written down as a hold:
+    /// no array stays frozen by us without being shown so, and `release` ends it.
+    fn own_up_to_freeze(&mut self, id: OpId) {
+        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get(&id)) else {
+            return;
+        };
+        let (lun, cancel) = (op.lun, task.cancel.as_ref());
+        let ours = task.froze || cancel.is_some_and(|cancel| cancel.stopped && !cancel.thawed);
+        let left = self
+            .array_of(lun)
+            .filter(|array| ours && frozen(array) && self.identity(array) == lun)
+            .map(|array| array.name.clone());
+        if let (Some(name), false) = (left, self.holds.contains_key(&lun)) {
+            self.hold(lun, &name);
+            let text = format!("{name} is left frozen by operation {id}, and held");
+            self.notify(None, Some(lun), Some(id), text);
+        }
+    }
+
     pub(super) fn finish(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
+        self.own_up_to_freeze(id);
         let event = match state {
             OpState::Succeeded => OpEvent::Succeed,
             OpState::Failed => OpEvent::Fail,

@@ -74,7 +74,7 @@ impl Machine {
     }
 
     /// Who an array is. A UUID that cannot be read for a moment does not make it another one.
-    fn identity(&self, array: &ArrayFacts) -> LunId {
+    pub(super) fn identity(&self, array: &ArrayFacts) -> LunId {
         let unreadable = array.uuid.known().is_none();
         let bearer = self
             .luns
@@ -463,7 +463,9 @@ impl Machine {
     pub(super) fn keep_holds(&mut self) {
         let held: Vec<LunId> = self.holds.keys().copied().collect();
         for id in held {
-            if !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
+            // Under its name may run an array that nobody ever held.
+            let sure = self.known_lun(id).is_ok();
+            if !sure || !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
                 self.hold_broken_at.remove(&id);
                 continue;
             }
