@@ -61,12 +61,21 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH));
     let config = config::load(&path, named);
     logging::start(config.log_level);
+    stay_small();
     match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Without huge pages: where they are `always` on, one behind a thread's stack that happens to be
+/// aligned adds 2 MiB to a daemon of 8 (docs/kernel-notes.md).
+fn stay_small() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!("huge pages cannot be refused, the daemon may need 2 MiB more: {error}");
     }
 }
 
