@@ -66,6 +66,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 .kernels
                 .push(value()?.parse().map_err(|e| format!("{e}"))?),
             "--payload" => found.payload = Some(value()?.into()),
+            "-h" | "--help" => {
+                found.verb = "help".into();
+                return Ok(found);
+            }
             "--all" => found.kernels = Kernel::ALL.to_vec(),
             "--refresh" => found.refresh = true,
             "--" => found.command.extend(words.by_ref()),
