@@ -114,7 +114,8 @@ pub enum Error {
     #[error("{lun} is read-only")]
     ReadOnly { lun: String },
     #[error(
-        "{lun}: {missing} member(s) missing and no drive can take over{}",
+        "{lun}: {}no drive can take over{}",
+        missing_text(*missing),
         rejected_text(rejected)
     )]
     NoSpare {
@@ -240,6 +241,15 @@ impl Unfit {
 
 /// The rejected candidates as the tail of a message: `; /dev/loop3: too small, ...`; empty when
 /// there was no candidate at all.
+/// Nothing is missing where a working member was to be copied away.
+fn missing_text(missing: u32) -> String {
+    match missing {
+        0 => String::new(),
+        1 => "1 member is missing and ".to_owned(),
+        more => format!("{more} members are missing and "),
+    }
+}
+
 fn rejected_text(rejected: &[(String, Unfit)]) -> String {
     rejected
         .iter()

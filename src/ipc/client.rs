@@ -11,7 +11,7 @@ use crate::proxy::{AsyncProxy, DriveProxy, LunProxy, ProviderProxy};
 /// What the service answered instead of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteError {
-    /// Last part of the D-Bus error name, `AnotherCallInProgress` (see [`crate::error_name`]).
+    /// Last part of the D-Bus error name, `AnotherCallInProgress` (see [`lun_core::Error::name`]).
     pub name: String,
     /// One sentence.
     pub message: String,
@@ -158,41 +158,25 @@ impl Client {
     /// # Errors
     /// When the proxy cannot be made.
     pub async fn provider(&self) -> Result<ProviderProxy<'static>, ClientError> {
-        let builder = ProviderProxy::builder(&self.connection);
-        Ok(builder
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await?)
+        Ok(uncached(ProviderProxy::builder(&self.connection)).await?)
     }
 
     /// The LUN of this name ([`ProviderProxy::find_lun`] has the forms).
     ///
     /// # Errors
-    /// `ObjectNotFound`, `ObjectDeleted`, `Ambiguous`.
+    /// `ObjectNotFound`, `ObjectDeleted`, `AmbiguousName`.
     pub async fn lun(&self, name: &str) -> Result<LunProxy<'static>, ClientError> {
         let path = self.provider().await?.find_lun(name).await?;
-        let builder = LunProxy::builder(&self.connection)
-            .destination(BUS_NAME)
-            .path(path);
-        Ok(builder
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await?)
+        Ok(uncached(LunProxy::builder(&self.connection).path(path)).await?)
     }
 
     /// The drive of this name.
     ///
     /// # Errors
-    /// `ObjectNotFound`, `Ambiguous`.
+    /// `ObjectNotFound`, `AmbiguousName`.
     pub async fn drive(&self, name: &str) -> Result<DriveProxy<'static>, ClientError> {
         let path = self.provider().await?.find_drive(name).await?;
-        let builder = DriveProxy::builder(&self.connection)
-            .destination(BUS_NAME)
-            .path(path);
-        Ok(builder
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await?)
+        Ok(uncached(DriveProxy::builder(&self.connection).path(path)).await?)
     }
 
     /// The operation at a path that a call answered with, or [`crate::names::op_path`].
@@ -203,12 +187,18 @@ impl Client {
         &self,
         path: OwnedObjectPath,
     ) -> Result<AsyncProxy<'static>, ClientError> {
-        let builder = AsyncProxy::builder(&self.connection)
-            .destination(BUS_NAME)
-            .path(path);
-        Ok(builder
-            .cache_properties(CacheProperties::No)
-            .build()
-            .await?)
+        Ok(uncached(AsyncProxy::builder(&self.connection).path(path)).await?)
     }
+}
+
+/// A proxy that asks each time: what it says of an array must be true now.
+async fn uncached<T>(builder: zbus::proxy::Builder<'static, T>) -> zbus::Result<T>
+where
+    T: From<zbus::Proxy<'static>> + zbus::proxy::Defaults,
+{
+    builder
+        .destination(BUS_NAME)
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await
 }

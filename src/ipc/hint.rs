@@ -4,7 +4,7 @@
 use lun_core::Hresult;
 
 /// One sentence of advice for an error of this HRESULT that speaks of `object` (the third value
-/// of the error's body; see [`crate::error_object`]). [`None`] where there is nothing to advise.
+/// of the error's body; see [`lun_core::Error::object`]). [`None`] where there is nothing to advise.
 #[must_use]
 pub fn hint_for(hresult: u32, object: &str) -> Option<String> {
     let text = match Hresult(hresult) {

@@ -12,7 +12,7 @@ pub mod proxy;
 mod wire;
 
 pub use client::{Client, ClientError, RemoteError};
-pub use error::{CallError, error_name, error_object};
+pub use error::CallError;
 pub use hint::hint_for;
 pub use wire::{
     CancelOptions, Event, HostView, MAX_STRING_BYTES, OptionError, Options, RecoverOptions,

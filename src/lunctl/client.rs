@@ -292,7 +292,7 @@ impl From<ClientError> for Failure {
 fn of_remote(error: RemoteError) -> Failure {
     let mut failure = Failure::new(error.hresult, error.message);
     failure.hint = error.hint;
-    if error.name == "Ambiguous" {
+    if error.name == "AmbiguousName" {
         failure.hint = Some("type more of the id, or the name".to_owned());
     }
     // A drive that cannot serve is no matter of waiting, whichever HRESULT says why: 4, or 3
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(remote("DriveRefused", 0x8004_2413).exit, 4); // DEVICE_IN_USE
         assert_eq!(remote("DriveRefused", 0x8004_2516).exit, 4); // MEMBER_SIZE_INVALID
         assert_eq!(remote("DriveRefused", 0x8004_2405).exit, 3); // OBJECT_NOT_FOUND
-        assert_eq!(remote("Ambiguous", 0x8007_0057).exit, 2);
+        assert_eq!(remote("AmbiguousName", 0x8007_0057).exit, 2);
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Error {
         self.hresult().exit_code()
     }
 
-    /// Name of the object that the error is about; empty when it is about the service itself.
+    /// The object that the error is about, as a name that `lunctl` understands; empty when it is
+    /// about the service itself.
     #[must_use]
     pub fn object(&self) -> String {
         match self {
@@ -102,7 +103,6 @@ impl Error {
             Self::CacheCorrupt { lun, .. }
             | Self::NotFaultTolerant { lun, .. }
             | Self::StatusFailed { lun, .. }
-            | Self::AnotherCall { lun, .. }
             | Self::LunOffline { lun, .. }
             | Self::LunNotReady { lun, .. }
             | Self::ReadOnly { lun }
@@ -112,6 +112,9 @@ impl Error {
             | Self::CompletedWithLosses { lun, .. }
             | Self::MismatchFound { lun, .. }
             | Self::Interrupted { lun, .. } => lun.clone(),
+            // The operation to wait for says more than the LUN that is busy with it.
+            Self::AnotherCall { lun, op: None, .. } => lun.clone(),
+            Self::AnotherCall { op: Some(op), .. } => op.to_string(),
             Self::DriveRefused { drive, .. } | Self::MemberHealthy { drive, .. } => drive.clone(),
             Self::CancelTooLate { op, .. } | Self::OperationCanceled { op } => op.to_string(),
             Self::Tool { program, .. } => program.clone(),

@@ -123,11 +123,11 @@ fn level_text(level: &Level, wanted: u32) -> String {
     match level {
         Level::Linear => "linear".to_owned(),
         Level::Raid0 => "raid0".to_owned(),
-        Level::Raid1 => format!("raid1 of {wanted} member(s)"),
-        Level::Raid4 => format!("raid4 of {wanted} member(s)"),
-        Level::Raid5 => format!("raid5 of {wanted} member(s)"),
-        Level::Raid6 => format!("raid6 of {wanted} member(s)"),
-        Level::Raid10 => format!("raid10 of {wanted} member(s)"),
+        Level::Raid1 => format!("raid1 of {wanted}"),
+        Level::Raid4 => format!("raid4 of {wanted}"),
+        Level::Raid5 => format!("raid5 of {wanted}"),
+        Level::Raid6 => format!("raid6 of {wanted}"),
+        Level::Raid10 => format!("raid10 of {wanted}"),
         Level::Container => "a container".to_owned(),
         Level::Other(name) => name.clone(),
     }

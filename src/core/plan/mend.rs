@@ -99,9 +99,9 @@ fn resume(
     candidates: Vec<Candidate>,
 ) -> Result<Plan, Error> {
     let rule = if view.ctx.lun.held {
-        "1: a held recovery continues from its checkpoint"
+        "a held recovery continues from its checkpoint"
     } else {
-        "1: an interrupted recovery continues from its checkpoint"
+        "an interrupted recovery continues from its checkpoint"
     };
     let leaves = uncovered(holes, &candidates);
     let mut draft = Draft::new(view, Phase::Rebuild, rule)
@@ -123,7 +123,7 @@ fn resume(
 /// Row 2: former members come back with what they still know.
 fn re_add(view: &View<'_>, holes: &[u32], candidates: Vec<Candidate>, picks: &[Candidate]) -> Plan {
     let leaves = uncovered(holes, &candidates);
-    let rule = "2: a former member is back, and the bitmap tells what it has missed";
+    let rule = "a former member is back, and the bitmap tells what it has missed";
     let mut draft = Draft::new(view, Phase::ReAdd, rule)
         .candidates(candidates)
         .leaves_missing(leaves);
@@ -156,9 +156,9 @@ fn rebuild(
     let attach = picks.iter().any(|pick| pick.method != Method::Start);
     let bind = must_bind(view, chosen);
     let rule = if attach {
-        "4: the spares that fit best are added and filled"
+        "the spares that fit best are added and filled"
     } else {
-        "3: an attached spare is filled"
+        "an attached spare is filled"
     };
     let mut draft = Draft::new(view, Phase::Rebuild, rule)
         .candidates(candidates)

@@ -128,9 +128,9 @@ fn recover(view: &View<'_>, chosen: Option<DriveId>, repair: bool) -> Result<Pla
 /// Row 6, and row 1 where it was held: mirrors or parity are brought in step.
 fn in_step(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
     let rule = if view.ctx.lun.held {
-        "1: a held resync continues from its checkpoint"
+        "a held resync continues from its checkpoint"
     } else {
-        "6: copies or parity are not in step"
+        "copies or parity are not in step"
     };
     let mut draft = Draft::new(view, Phase::Resync, rule).candidates(considered(view, failing));
     draft.wake();
@@ -140,7 +140,7 @@ fn in_step(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
 
 /// Row 6 with `--repair`.
 fn rewrite(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
-    let rule = "6: what differs is rewritten, as asked for";
+    let rule = "what differs is rewritten, as asked for";
     let mut draft = Draft::new(view, Phase::Repair, rule).candidates(considered(view, failing));
     draft.wake();
     draft.start(SyncWord::Repair, "what differs is rewritten");
@@ -165,7 +165,7 @@ fn considered(view: &View<'_>, failing: Option<&Member<'_>>) -> Vec<super::Candi
 /// Row 7. A freeze that is left over disables hot spares and says so nowhere: it is lifted.
 fn nothing(view: &View<'_>) -> Plan {
     if view.frozen() {
-        let rule = "1: nothing is left to recover, the freeze is lifted";
+        let rule = "nothing is left to recover, the freeze is lifted";
         let mut draft = Draft::new(view, Phase::Resync, rule);
         draft.start(
             SyncWord::Idle,
@@ -179,10 +179,10 @@ fn nothing(view: &View<'_>) -> Plan {
         .map(|member| member.facts.name.as_str())
         .collect();
     let rule = if unread.is_empty() {
-        "7: nothing is wrong".to_owned()
+        "nothing is wrong".to_owned()
     } else {
         format!(
-            "7: nothing is known to be wrong (bad blocks of {} unread)",
+            "nothing is known to be wrong (bad blocks of {} unread)",
             unread.join(", ")
         )
     };

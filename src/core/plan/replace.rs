@@ -36,7 +36,7 @@ pub(super) fn replace(
         if view.ctx.op.is_none() {
             replaceable(view, drive)?;
         }
-        let draft = Draft::new(view, Phase::None, "7: the drive is a member no more");
+        let draft = Draft::new(view, Phase::None, "the drive is a member no more");
         return Ok(draft.finish(0));
     };
     match member.part {
@@ -61,7 +61,7 @@ pub(super) fn resume(view: &View<'_>) -> Result<Option<Plan>, Error> {
     if replacing.is_empty() {
         return Ok(None);
     }
-    let rule = "1: an interrupted replacement continues from its checkpoint";
+    let rule = "an interrupted replacement continues from its checkpoint";
     let mut draft = Draft::new(view, Phase::Replace, rule);
     draft.wake();
     draft.start(
@@ -113,9 +113,9 @@ fn copy_onto(
     old: crate::action::Target,
 ) -> Plan {
     let rule = if pick.method == Method::Start {
-        "5: a failing member is copied onto an attached spare, then retired"
+        "a failing member is copied onto an attached spare, then retired"
     } else {
-        "5: a failing member is copied onto a spare, then retired"
+        "a failing member is copied onto a spare, then retired"
     };
     let mut draft = Draft::new(view, Phase::Replace, rule).candidates(candidates);
     draft.wake();
@@ -164,7 +164,7 @@ pub(super) fn retired<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
 /// [`Error::LunNotReady`] when its drive cannot be identified.
 pub(super) fn remove_retired(view: &View<'_>, member: &Member<'_>) -> Result<Plan, Error> {
     let drive = member.target(&view.name())?;
-    let rule = "5: the member that was replaced is detached";
+    let rule = "the member that was replaced is detached";
     let mut draft = Draft::new(view, Phase::Replace, rule);
     draft.wake();
     let array = view.name();
