@@ -244,6 +244,12 @@ impl User {
         serde_json::from_str(&text).unwrap()
     }
 
+    /// Where a LUN is on the bus.
+    pub(crate) async fn lun_path(&self, name: &str) -> OwnedObjectPath {
+        let provider = self.client.provider().await.unwrap();
+        provider.find_lun(name).await.unwrap()
+    }
+
     /// A LUN.
     pub(crate) async fn lun(&self, name: &str) -> Lun {
         let text = self

@@ -172,7 +172,7 @@ pub enum Error {
         drive: Option<String>,
         why: String,
     },
-    #[error("{lun}: finished, but {ranges} unreadable range(s) are recorded on {}", drives.join(", "))]
+    #[error("{lun}: finished, but unreadable ranges are recorded on {} ({ranges} in all)", drives.join(", "))]
     CompletedWithLosses {
         lun: String,
         drives: Vec<String>,

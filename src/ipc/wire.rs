@@ -3,9 +3,6 @@
 use std::collections::HashMap;
 
 use lun_core::id::{LunId, OpId, Wall};
-use lun_core::machine::SeenLun;
-use lun_core::model::{Drive, Lun, OpView};
-use lun_core::plan::PoolEntry;
 use serde::{Deserialize, Serialize};
 use zbus::{OwnedVariant, Variant};
 
@@ -207,24 +204,8 @@ fn flag(options: &Options, key: &str) -> Result<bool, OptionError> {
     }
 }
 
-/// The document that `Provider.Describe` answers with: all that clients may see, at one moment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct HostView {
-    /// LUNs by kernel name.
-    pub luns: Vec<Lun>,
-    /// Every drive once: members, spares and pool.
-    pub drives: Vec<Drive>,
-    /// Operations, running and remembered, by number.
-    pub ops: Vec<OpView>,
-    /// The pool.
-    pub pool: Vec<PoolEntry>,
-    /// LUNs that existed and are gone.
-    pub gone: Vec<SeenLun>,
-    /// Why the ledger does not work, if it does not.
-    pub ledger_degraded: Option<String>,
-    /// Whether the md driver is loaded.
-    pub md_loaded: bool,
-}
+/// The document that `Provider.Describe` answers with.
+pub use lun_core::machine::Snapshot as HostView;
 
 /// One remembered notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,14 +21,7 @@ where
 #[test]
 fn arguments_of_the_wrong_type_are_refused() {
     on("mirror", async |_rig, user| {
-        let lun = user
-            .client
-            .provider()
-            .await
-            .unwrap()
-            .find_lun("md0")
-            .await
-            .unwrap();
+        let lun = user.lun_path("md0").await;
         call(&user, ROOT_PATH, PROVIDER_INTERFACE, "FindLun", &7_u32).await;
         call(
             &user,

@@ -38,14 +38,7 @@ fn objects_appear_and_disappear_with_signals() {
         let manager = manager(&user).await;
         let mut removed = manager.receive_interfaces_removed().await.unwrap();
         let mut added = manager.receive_interfaces_added().await.unwrap();
-        let path = user
-            .client
-            .provider()
-            .await
-            .unwrap()
-            .find_lun("md0")
-            .await
-            .unwrap();
+        let path = user.lun_path("md0").await;
         rig.sim.with(|world| world.stop("md0"));
         loop {
             let signal = tokio::time::timeout(PATIENCE, removed.next())
@@ -72,14 +65,7 @@ fn objects_appear_and_disappear_with_signals() {
 #[test]
 fn a_failure_is_told_by_properties_changed() {
     on("mirror", async |rig, user| {
-        let path = user
-            .client
-            .provider()
-            .await
-            .unwrap()
-            .find_lun("md0")
-            .await
-            .unwrap();
+        let path = user.lun_path("md0").await;
         let properties = PropertiesProxy::builder(user.client.connection())
             .destination(BUS_NAME)
             .path(path)

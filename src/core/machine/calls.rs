@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::task::{ActOwner, Cancel, Pending, Stage, Task};
+use super::task::{Cancel, Pending, Stage, Task};
 use super::{Command, Machine, Record, Reply, Token};
 use crate::Error;
-use crate::action::{Action, SyncWord};
 use crate::error::{ObjectKind, Unfit};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
@@ -318,49 +317,6 @@ impl Machine {
         for entry in records {
             self.persist(Record::Pool(entry));
         }
-    }
-
-    fn release(&mut self, token: Token, lun: LunId) {
-        if let Err(error) = self.known_lun(lun) {
-            return self.reply(token, Err(error));
-        }
-        if !self.holds.contains_key(&lun) {
-            return self.reply(token, Ok(Reply::Done));
-        }
-        if let Some((op, doing)) = self.busy_with(lun) {
-            let lun = self
-                .luns
-                .get(&lun)
-                .map_or(String::new(), |entry| entry.array.clone());
-            return self.reply(
-                token,
-                Err(Error::AnotherCall {
-                    lun,
-                    op: Some(op),
-                    doing,
-                }),
-            );
-        }
-        let Some(array) = self.luns.get(&lun).map(|entry| entry.array.clone()) else {
-            return;
-        };
-        self.act(
-            ActOwner::Release { lun, token },
-            Action::SetSync {
-                array,
-                word: SyncWord::Idle,
-            },
-        );
-    }
-
-    /// Ends a hold: what it held may run again.
-    pub(super) fn drop_hold(&mut self, lun: LunId) {
-        let Some((name, _)) = self.holds.remove(&lun) else {
-            return;
-        };
-        self.persist(Record::HoldReleased(lun));
-        self.notify(None, Some(lun), None, format!("{name} is held no longer"));
-        self.reproject(lun, &name);
     }
 
     fn spare_add(&mut self, name: &str, force: bool) -> Result<Reply, Error> {

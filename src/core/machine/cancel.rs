@@ -1,12 +1,12 @@
 //! Ending an operation before its time: hold, stop, see that it stopped, give back.
 
+use super::Machine;
 use super::exec::frozen;
 use super::task::{Cancel, Stage, Task};
-use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, MemberFacts, Slot, SyncCompleted};
-use crate::id::{LunId, OpId};
+use crate::id::OpId;
 use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
 use crate::project;
@@ -128,19 +128,6 @@ impl Machine {
             cancel.hold_recorded = true;
         }
         self.hold(lun, &array.name);
-    }
-
-    /// Writes down that a LUN stands still until somebody releases it.
-    pub(super) fn hold(&mut self, lun: LunId, name: &str) {
-        let at = self.now.wall;
-        let record = Record::Hold {
-            lun,
-            name: name.to_owned(),
-            at,
-        };
-        self.holds.insert(lun, (name.to_owned(), at));
-        self.persist(record);
-        self.reproject(lun, name);
     }
 
     fn after_scrub_stop(&mut self, id: OpId, array: &ArrayFacts) {

@@ -2,8 +2,7 @@
 //! nothing is left to do.
 
 use super::task::{
-    ActOwner, BUSY_MAX, FREEZE_GUARD_MS, HOLD_RETRY_MS, RETRY_MS, START_WINDOW_MS, STEPS_MAX,
-    Stage, Task,
+    ActOwner, BUSY_MAX, FREEZE_GUARD_MS, RETRY_MS, START_WINDOW_MS, STEPS_MAX, Stage, Task,
 };
 use super::{ActId, Effect, Machine, Record};
 use crate::Error;
@@ -31,7 +30,16 @@ impl Machine {
                     self.decide(id);
                 }
             }
-            Stage::Due { action } => self.send(id, action),
+            Stage::Due { action } => {
+                // A hold that is being kept or lifted comes first: one action at a time.
+                if !self
+                    .ops
+                    .get(&id)
+                    .is_some_and(|op| self.is_written_to(op.lun))
+                {
+                    self.send(id, action);
+                }
+            }
             Stage::Watching { since } => self.watch(id, since, due),
             Stage::Intent { .. } | Stage::Acting { .. } => {}
         }
@@ -431,7 +439,7 @@ impl Machine {
 
     pub(super) fn on_act_late(&mut self, id: ActId) {
         let Some(ActOwner::Op(op)) = self.acts.get(&id).cloned() else {
-            return;
+            return self.hold_act_late(id);
         };
         if let Some(Task {
             stage: Stage::Acting { late, .. },
@@ -446,22 +454,8 @@ impl Machine {
     pub(super) fn on_acted(&mut self, id: ActId, result: Result<(), Error>) {
         match self.acts.remove(&id) {
             Some(ActOwner::Op(op)) => self.op_acted(op, result),
-            Some(ActOwner::Release { lun, token }) => {
-                if result.is_ok() {
-                    self.drop_hold(lun);
-                }
-                self.reply(token, result.map(|()| super::Reply::Done));
-                self.scan.wanted = true;
-            }
-            Some(ActOwner::Reassert { lun }) => {
-                if let Err(error) = result {
-                    let text = format!("could not hold it again: {error}");
-                    self.notify(None, Some(lun), None, text);
-                    self.hold_broken_at
-                        .insert(lun, self.now.mono.after(HOLD_RETRY_MS));
-                }
-                self.scan.wanted = true;
-            }
+            Some(ActOwner::Release { lun, token }) => self.released_by_call(lun, token, result),
+            Some(ActOwner::Reassert { lun }) => self.reasserted(lun, result),
             None => {}
         }
     }

@@ -223,7 +223,7 @@ pub enum Effect {
 }
 
 /// All that clients may see, at one moment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
     /// LUNs by kernel name.
     pub luns: Vec<Lun>,

@@ -9,9 +9,12 @@ mod calls;
 mod cancel;
 mod exec;
 mod finish;
+mod holds;
 mod io;
 mod names;
 mod progress;
+#[cfg(test)]
+mod properties;
 mod task;
 mod view;
 mod world;

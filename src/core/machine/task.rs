@@ -157,8 +157,8 @@ impl Task {
 pub(super) enum ActOwner {
     /// A step of an operation.
     Op(OpId),
-    /// `release`: ends a hold.
-    Release { lun: LunId, token: Token },
+    /// `release`: ends a hold; without a token once the call was told that it takes long.
+    Release { lun: LunId, token: Option<Token> },
     /// Freezes a held LUN again.
     Reassert { lun: LunId },
 }

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::task::{ActOwner, Task};
 use super::{Effect, Entry, Machine, Record, SeenLun};
 use crate::Error;
-use crate::action::{Action, SyncWord};
-use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level, SyncAction, SyncFacts};
+use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level};
 use crate::id::{DevNo, LunId};
 use crate::model::{Health, Lun, LunStatus, NotificationEvent, Role, VdsEnum};
 use crate::plan::{self, Request};
@@ -457,58 +455,6 @@ impl Machine {
             .flat_map(|array| &array.members)
             .filter_map(|member| member.dev.known().copied())
             .collect()
-    }
-
-    /// Held LUNs stay held: what starts them again is stopped again, and told.
-    pub(super) fn keep_holds(&mut self) {
-        let held: Vec<LunId> = self.holds.keys().copied().collect();
-        for id in held {
-            // Under its name may run an array that nobody ever held.
-            let sure = self.known_lun(id).is_ok();
-            if !sure || !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
-                self.hold_broken_at.remove(&id);
-                continue;
-            }
-            let since = *self.hold_broken_at.entry(id).or_insert(self.now.mono);
-            if self.now.mono.since(since) < super::task::FREEZE_GUARD_MS {
-                continue;
-            }
-            self.hold_broken_at.remove(&id);
-            let Some(array) = self.luns.get(&id).map(|entry| entry.array.clone()) else {
-                continue;
-            };
-            let text = format!("{array} is held and was started by somebody else: held again");
-            self.notify(None, Some(id), None, text);
-            let action = Action::SetSync {
-                array,
-                word: SyncWord::Frozen,
-            };
-            self.act(ActOwner::Reassert { lun: id }, action);
-        }
-    }
-
-    fn hold_is_broken(&self, id: LunId) -> bool {
-        let sync = self.array_of(id).and_then(|array| array.sync.as_ref());
-        sync.is_some_and(|SyncFacts { action, .. }| match action {
-            Fact::Known(action) => *action != SyncAction::Frozen,
-            Fact::Unknown(_) => false,
-        })
-    }
-
-    pub(super) fn lun_is_acted_on(&self, id: LunId) -> bool {
-        let by_op = self
-            .tasks
-            .keys()
-            .filter_map(|op| self.ops.get(op))
-            .any(|op| op.lun == id && op.request.is_some());
-        let cancelling = self.tasks.iter().any(|(op, task): (_, &Task)| {
-            task.cancel.is_some() && self.ops.get(op).is_some_and(|op| op.lun == id)
-        });
-        let loose = self.acts.values().any(|owner| match owner {
-            ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
-            ActOwner::Release { lun, .. } | ActOwner::Reassert { lun } => *lun == id,
-        });
-        by_op || cancelling || loose
     }
 
     pub(super) fn array_of(&self, id: LunId) -> Option<&ArrayFacts> {

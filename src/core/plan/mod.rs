@@ -14,7 +14,7 @@ mod register;
 mod replace;
 mod spare;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 mod view;

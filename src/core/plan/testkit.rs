@@ -20,46 +20,46 @@ use crate::id::{DevNo, DriveId, OpId, Wall};
 use crate::model::Lun;
 use crate::project::{ProjectContext, project};
 
-pub(super) const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 /// Size of every member's drive.
-pub(super) const DISK: u64 = 1024 * MIB;
+pub(crate) const DISK: u64 = 1024 * MIB;
 /// What metadata takes of it.
-pub(super) const OVERHEAD: u64 = MIB;
-pub(super) const MD0: &str = "md0";
-pub(super) const EVENTS: u64 = 100;
-pub(super) const UUID0: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
+pub(crate) const OVERHEAD: u64 = MIB;
+pub(crate) const MD0: &str = "md0";
+pub(crate) const EVENTS: u64 = 100;
+pub(crate) const UUID0: Uuid = Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888);
 
-pub(super) const RECOVER: Request = Request::Recover {
+pub(crate) const RECOVER: Request = Request::Recover {
     spare: None,
     repair: false,
 };
-pub(super) const REPAIR: Request = Request::Recover {
+pub(crate) const REPAIR: Request = Request::Recover {
     spare: None,
     repair: true,
 };
 
-pub(super) fn onto(spare: DriveId) -> Request {
+pub(crate) fn onto(spare: DriveId) -> Request {
     Request::Recover {
         spare: Some(spare),
         repair: false,
     }
 }
 
-pub(super) fn in_sync() -> MemberState {
+pub(crate) fn in_sync() -> MemberState {
     MemberState {
         in_sync: true,
         ..MemberState::default()
     }
 }
 
-pub(super) fn spare() -> MemberState {
+pub(crate) fn spare() -> MemberState {
     MemberState {
         spare: true,
         ..MemberState::default()
     }
 }
 
-pub(super) fn faulty() -> MemberState {
+pub(crate) fn faulty() -> MemberState {
     MemberState {
         faulty: true,
         ..MemberState::default()
@@ -67,14 +67,14 @@ pub(super) fn faulty() -> MemberState {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    pub(super) inventory: Inventory,
-    pub(super) pool: Vec<PoolEntry>,
-    pub(super) held: bool,
-    pub(super) op: Option<OpId>,
-    pub(super) tried: BTreeSet<DriveId>,
-    pub(super) added: BTreeSet<DriveId>,
-    pub(super) retiring: BTreeSet<DriveId>,
+pub(crate) struct World {
+    pub(crate) inventory: Inventory,
+    pub(crate) pool: Vec<PoolEntry>,
+    pub(crate) held: bool,
+    pub(crate) op: Option<OpId>,
+    pub(crate) tried: BTreeSet<DriveId>,
+    pub(crate) added: BTreeSet<DriveId>,
+    pub(crate) retiring: BTreeSet<DriveId>,
     /// Devices made so far.
     devices: u32,
     /// Slots that re-added members had.
@@ -83,7 +83,7 @@ pub(super) struct World {
 
 impl World {
     /// A healthy array of drives `d0`, `d1`, ... in the slots of the same number.
-    pub(super) fn new(level: Level, slots: u32) -> Self {
+    pub(crate) fn new(level: Level, slots: u32) -> Self {
         let mut world = Self {
             inventory: Inventory {
                 md_loaded: true,
@@ -108,15 +108,15 @@ impl World {
         world
     }
 
-    pub(super) fn array(&self) -> &ArrayFacts {
+    pub(crate) fn array(&self) -> &ArrayFacts {
         &self.inventory.arrays[MD0]
     }
 
-    pub(super) fn array_mut(&mut self) -> &mut ArrayFacts {
+    pub(crate) fn array_mut(&mut self) -> &mut ArrayFacts {
         self.inventory.arrays.get_mut(MD0).unwrap()
     }
 
-    pub(super) fn device(&mut self, name: &str, size_bytes: u64) -> DevNo {
+    pub(crate) fn device(&mut self, name: &str, size_bytes: u64) -> DevNo {
         self.devices += 1;
         let dev = DevNo {
             major: 7,
@@ -129,7 +129,7 @@ impl World {
         dev
     }
 
-    pub(super) fn dev(&self, name: &str) -> DevNo {
+    pub(crate) fn dev(&self, name: &str) -> DevNo {
         self.inventory
             .devices
             .values()
@@ -138,7 +138,7 @@ impl World {
             .dev
     }
 
-    pub(super) fn device_mut(&mut self, name: &str) -> &mut DeviceFacts {
+    pub(crate) fn device_mut(&mut self, name: &str) -> &mut DeviceFacts {
         self.inventory
             .devices
             .values_mut()
@@ -146,16 +146,16 @@ impl World {
             .unwrap()
     }
 
-    pub(super) fn probe_mut(&mut self, name: &str) -> &mut ProbeFacts {
+    pub(crate) fn probe_mut(&mut self, name: &str) -> &mut ProbeFacts {
         let dev = self.dev(name);
         self.inventory.probes.get_mut(&dev).unwrap()
     }
 
-    pub(super) fn member(&mut self, name: &str, slot: Slot, state: MemberState) -> DriveId {
+    pub(crate) fn member(&mut self, name: &str, slot: Slot, state: MemberState) -> DriveId {
         self.member_of(MD0, name, slot, state)
     }
 
-    pub(super) fn member_of(
+    pub(crate) fn member_of(
         &mut self,
         array: &str,
         name: &str,
@@ -205,7 +205,7 @@ impl World {
             .push(facts);
     }
 
-    pub(super) fn facts_mut(&mut self, name: &str) -> &mut MemberFacts {
+    pub(crate) fn facts_mut(&mut self, name: &str) -> &mut MemberFacts {
         self.array_mut()
             .members
             .iter_mut()
@@ -213,7 +213,7 @@ impl World {
             .unwrap()
     }
 
-    pub(super) fn state_mut(&mut self, name: &str) -> &mut MemberState {
+    pub(crate) fn state_mut(&mut self, name: &str) -> &mut MemberState {
         match &mut self.facts_mut(name).state {
             Fact::Known(state) => state,
             Fact::Unknown(_) => panic!("state of {name}"),
@@ -221,7 +221,7 @@ impl World {
     }
 
     /// The member fails and stays listed.
-    pub(super) fn fail(&mut self, name: &str) {
+    pub(crate) fn fail(&mut self, name: &str) {
         let facts = self.facts_mut(name);
         facts.state = Fact::Known(faulty());
         facts.slot = Fact::Known(Slot::None);
@@ -236,7 +236,7 @@ impl World {
     }
 
     /// The member goes, and its drive with it.
-    pub(super) fn pull(&mut self, name: &str) {
+    pub(crate) fn pull(&mut self, name: &str) {
         let dev = self.dev(name);
         self.unlist(name);
         self.inventory.devices.remove(&dev);
@@ -244,7 +244,7 @@ impl World {
     }
 
     /// The member was away; its drive is back with a superblock of this age.
-    pub(super) fn former(&mut self, name: &str, events: u64) -> DriveId {
+    pub(crate) fn former(&mut self, name: &str, events: u64) -> DriveId {
         self.unlist(name);
         if let Fact::Known(Some(md)) = &mut self.probe_mut(name).md {
             md.events = events;
@@ -252,11 +252,11 @@ impl World {
         drive_id(name)
     }
 
-    pub(super) fn attached_spare(&mut self, name: &str) -> DriveId {
+    pub(crate) fn attached_spare(&mut self, name: &str) -> DriveId {
         self.member(name, Slot::None, spare())
     }
 
-    pub(super) fn pooled(&mut self, name: &str, size_bytes: u64) -> DriveId {
+    pub(crate) fn pooled(&mut self, name: &str, size_bytes: u64) -> DriveId {
         self.device(name, size_bytes);
         self.pool.push(PoolEntry {
             id: drive_id(name),
@@ -268,11 +268,11 @@ impl World {
         drive_id(name)
     }
 
-    pub(super) fn dirty(&mut self) {
+    pub(crate) fn dirty(&mut self) {
         self.array_mut().resync_start = Fact::Known(Position::At(0));
     }
 
-    pub(super) fn show(&mut self, action: SyncAction, running: bool) {
+    pub(crate) fn show(&mut self, action: SyncAction, running: bool) {
         let progress = MdstatProgress::At {
             done_kib: 10,
             total_kib: 100,
@@ -313,7 +313,7 @@ impl World {
         known.map(|m| m.name.clone()).collect()
     }
 
-    pub(super) fn lun(&self) -> Lun {
+    pub(crate) fn lun(&self) -> Lun {
         let ctx = ProjectContext {
             held: self.held,
             pool: &self.pool,
@@ -323,7 +323,7 @@ impl World {
         project(&self.inventory, self.array(), &ctx)
     }
 
-    pub(super) fn with<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let lun = self.lun();
         let ctx = Context {
             inventory: &self.inventory,
@@ -338,29 +338,29 @@ impl World {
         work(&ctx)
     }
 
-    pub(super) fn plan(&self, request: &Request) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, request: &Request) -> Result<Plan, Error> {
         self.with(|ctx| plan(request, ctx))
     }
 
-    pub(super) fn check(&self, request: &Request) -> Result<(), Error> {
+    pub(crate) fn check(&self, request: &Request) -> Result<(), Error> {
         self.with(|ctx| check(request, ctx, None))
     }
 
-    pub(super) fn action(&self) -> SyncAction {
+    pub(crate) fn action(&self) -> SyncAction {
         *self.array().sync.as_ref().unwrap().action.known().unwrap()
     }
 
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         let sync = self.array().sync.as_ref().unwrap();
         sync.completed != Fact::Known(SyncCompleted::None)
     }
 }
 
-pub(super) fn drive_id(name: &str) -> DriveId {
+pub(crate) fn drive_id(name: &str) -> DriveId {
     DriveId::derive("serial", name)
 }
 
-pub(super) fn blank() -> ProbeFacts {
+pub(crate) fn blank() -> ProbeFacts {
     ProbeFacts {
         signatures: Fact::Known(Vec::new()),
         exclusive: Fact::Known(true),
@@ -368,7 +368,7 @@ pub(super) fn blank() -> ProbeFacts {
     }
 }
 
-pub(super) fn superblock(probe: &mut ProbeFacts, uuid: Uuid, events: u64, role: Option<u32>) {
+pub(crate) fn superblock(probe: &mut ProbeFacts, uuid: Uuid, events: u64, role: Option<u32>) {
     probe.signatures = Fact::Known(vec!["linux_raid_member".to_owned()]);
     let md = SuperblockFacts {
         array_uuid: uuid,
@@ -400,7 +400,7 @@ fn device(dev: DevNo, name: &str, size_bytes: u64) -> DeviceFacts {
     }
 }
 
-pub(super) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFacts {
+pub(crate) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFacts {
     let layout = if level == Level::Raid10 { 0x102 } else { 0 };
     ArrayFacts {
         name: name.to_owned(),
@@ -439,7 +439,7 @@ pub(super) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFa
 }
 
 /// Actions of a plan as short words: `frozen`, `add d4`, `slot d4=1`.
-pub(super) fn words(plan: &Plan) -> Vec<String> {
+pub(crate) fn words(plan: &Plan) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::SetSync { word, .. } => word.as_str().to_owned(),
         Action::ClearResyncStart { .. } => "clear resync_start".to_owned(),

@@ -181,14 +181,14 @@ fn notes(member: &MemberFacts, role: Role) -> Vec<String> {
     }
     match &member.bad_blocks {
         Fact::Known(0) => {}
-        Fact::Known(lines) => notes.push(format!("{lines} unreadable range(s) recorded")),
+        Fact::Known(lines) => notes.push(format!("unreadable ranges recorded: {lines}")),
         Fact::Unknown(why) if role == Role::InSync => {
             notes.push(format!("bad blocks unknown: {why}"));
         }
         Fact::Unknown(_) => {}
     }
     if let Some(errors @ 1..) = member.errors.known() {
-        notes.push(format!("{errors} corrected read error(s)"));
+        notes.push(format!("corrected read errors: {errors}"));
     }
     if let Fact::Unknown(why) = &member.dev {
         notes.push(format!("the device is gone: {why}"));

@@ -22,7 +22,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Bus, Client};
 use crate::duration;
-use crate::failure::Failure;
+use crate::failure::{DONE, Failure};
+use crate::json;
 use crate::ui::Ui;
 
 /// Shows and recovers Linux md arrays through the lund service.
@@ -110,4 +111,18 @@ pub(crate) async fn run(command: &Command, client: &Client, ui: &Ui) -> Result<u
         Command::Refresh(args) => refresh::run(args, client, ui).await,
         Command::Reenumerate(args) => reenumerate::run(args, client, ui).await,
     }
+}
+
+/// What a new look at the machine has found.
+async fn tell_what_is_there(client: &Client, ui: &Ui, done: &str) -> Result<u8, Failure> {
+    let host = client.snapshot().await?;
+    if ui.json() {
+        ui.document(&json::under("luns", &host.luns)?)?;
+    } else {
+        let (luns, drives) = (host.luns.len(), host.drives.len());
+        ui.text(&format!(
+            "{done} {luns} LUNs and {drives} drives are there.\n"
+        ))?;
+    }
+    Ok(DONE)
 }

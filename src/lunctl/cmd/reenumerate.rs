@@ -3,8 +3,7 @@
 use clap::Args;
 
 use crate::client::Client;
-use crate::failure::{DONE, Failure};
-use crate::json;
+use crate::failure::Failure;
 use crate::ui::Ui;
 
 /// Looks for arrays and drives that came or went
@@ -13,14 +12,5 @@ pub(crate) struct ReenumerateArgs {}
 
 pub(crate) async fn run(_: &ReenumerateArgs, client: &Client, ui: &Ui) -> Result<u8, Failure> {
     client.reenumerate().await?;
-    let snapshot = client.snapshot().await?;
-    if ui.json() {
-        ui.document(&json::under("luns", &snapshot.luns)?)?;
-    } else {
-        let (luns, drives) = (snapshot.luns.len(), snapshot.drives.len());
-        ui.text(&format!(
-            "Looked for arrays and drives. {luns} LUN(s), {drives} drive(s).\n"
-        ))?;
-    }
-    Ok(DONE)
+    super::tell_what_is_there(client, ui, "Looked for arrays and drives.").await
 }

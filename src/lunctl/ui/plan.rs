@@ -117,7 +117,7 @@ fn to_text(plan: &Plan, name: &str, basis: Basis) -> String {
         text.push_str(&field("retires", &node(&old.name)));
     }
     if plan.leaves_missing > 0 {
-        let text_missing = format!("{} slot(s), for want of spares", plan.leaves_missing);
+        let text_missing = format!("{}, for want of spares", slots(plan.leaves_missing));
         text.push_str(&field("leaves empty", &text_missing));
     }
     text.push_str(&field("at risk", &plan.risk));
@@ -169,6 +169,13 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Taken => "taken".to_owned(),
         Verdict::Fits { rank } => format!("fits, rank {}", rank.saturating_add(1)),
         Verdict::Rejected(_) => "rejected".to_owned(),
+    }
+}
+
+fn slots(count: u32) -> String {
+    match count {
+        1 => "1 slot".to_owned(),
+        more => format!("{more} slots"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::plan::view::Part;
 
 impl World {
     /// Does what the action does, and panics where the kernel or a sane person would refuse.
-    pub(in crate::plan) fn apply(&mut self, action: &Action) {
+    pub(crate) fn apply(&mut self, action: &Action) {
         let name = action
             .drive()
             .map(|drive| drive.name.clone())
@@ -172,7 +172,7 @@ impl World {
     }
 
     /// What runs comes to its end.
-    pub(in crate::plan) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         assert!(self.runs());
         match self.action() {
             SyncAction::Recover => {

@@ -1,0 +1,171 @@
+//! Holds: a LUN whose recovery somebody stopped stands still until it is recovered or released,
+//! whoever else starts it meanwhile.
+
+use super::task::{ActOwner, FREEZE_GUARD_MS, HOLD_RETRY_MS, Task};
+use super::{ActId, Machine, Record, Reply, Token};
+use crate::Error;
+use crate::action::{Action, SyncWord};
+use crate::facts::{Fact, SyncAction, SyncFacts};
+use crate::id::{LunId, OpId};
+
+impl Machine {
+    /// Writes down that a LUN stands still until somebody releases it.
+    pub(super) fn hold(&mut self, lun: LunId, name: &str) {
+        let at = self.now.wall;
+        let record = Record::Hold {
+            lun,
+            name: name.to_owned(),
+            at,
+        };
+        self.holds.insert(lun, (name.to_owned(), at));
+        self.persist(record);
+        self.reproject(lun, name);
+    }
+
+    /// Ends a hold: what it held may run again.
+    pub(super) fn drop_hold(&mut self, lun: LunId) {
+        let Some((name, _)) = self.holds.remove(&lun) else {
+            return;
+        };
+        self.persist(Record::HoldReleased(lun));
+        self.notify(None, Some(lun), None, format!("{name} is held no longer"));
+        self.reproject(lun, &name);
+    }
+
+    /// The call `Release`: lets the kernel go on by itself.
+    pub(super) fn release(&mut self, token: Token, lun: LunId) {
+        if let Err(error) = self.known_lun(lun) {
+            return self.reply(token, Err(error));
+        }
+        if !self.holds.contains_key(&lun) {
+            return self.reply(token, Ok(Reply::Done));
+        }
+        let Some(array) = self.luns.get(&lun).map(|entry| entry.array.clone()) else {
+            return;
+        };
+        let busy = match self.busy_with(lun) {
+            Some((op, doing)) => Some((Some(op), doing)),
+            None => self
+                .is_written_to(lun)
+                .then(|| (None, "its hold is being kept or lifted".to_owned())),
+        };
+        if let Some((op, doing)) = busy {
+            let lun = array;
+            return self.reply(token, Err(Error::AnotherCall { lun, op, doing }));
+        }
+        let token = Some(token);
+        self.act(
+            ActOwner::Release { lun, token },
+            Action::SetSync {
+                array,
+                word: SyncWord::Idle,
+            },
+        );
+    }
+
+    pub(super) fn released_by_call(
+        &mut self,
+        lun: LunId,
+        token: Option<Token>,
+        result: Result<(), Error>,
+    ) {
+        if result.is_ok() {
+            self.drop_hold(lun);
+        } else if let (None, Err(error)) = (token, &result) {
+            let text = format!("its hold could not be lifted: {error}");
+            self.notify(None, Some(lun), None, text);
+        }
+        if let Some(token) = token {
+            self.reply(token, result.map(|()| Reply::Done));
+        }
+        self.scan.wanted = true;
+    }
+
+    pub(super) fn reasserted(&mut self, lun: LunId, result: Result<(), Error>) {
+        if let Err(error) = result {
+            let text = format!("could not hold it again: {error}");
+            self.notify(None, Some(lun), None, text);
+            self.hold_broken_at
+                .insert(lun, self.now.mono.after(HOLD_RETRY_MS));
+        }
+        self.scan.wanted = true;
+    }
+
+    /// A write that keeps or lifts a hold has passed its deadline: who asked need not wait on.
+    pub(super) fn hold_act_late(&mut self, id: ActId) {
+        let after_ms = self.policy.deadline_ms;
+        let (lun, asked) = match self.acts.get_mut(&id) {
+            Some(ActOwner::Release { lun, token }) => (*lun, token.take()),
+            Some(ActOwner::Reassert { lun }) => (*lun, None),
+            Some(ActOwner::Op(_)) | None => return,
+        };
+        let name = self.luns.get(&lun).map(|entry| entry.array.clone());
+        let what = format!(
+            "writing the sync_action of {}",
+            name.unwrap_or_else(|| lun.to_string())
+        );
+        let text = format!("blocked for {after_ms} ms, a member may hang: {what}");
+        self.notify(None, Some(lun), None, text);
+        if let Some(token) = asked {
+            self.reply(token, Err(Error::Timeout { what, after_ms }));
+        }
+    }
+
+    /// Held LUNs stay held: what starts them again is stopped again, and told.
+    pub(super) fn keep_holds(&mut self) {
+        let held: Vec<LunId> = self.holds.keys().copied().collect();
+        for id in held {
+            // Under its name may run an array that nobody ever held.
+            let sure = self.known_lun(id).is_ok();
+            if !sure || !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
+                self.hold_broken_at.remove(&id);
+                continue;
+            }
+            let since = *self.hold_broken_at.entry(id).or_insert(self.now.mono);
+            if self.now.mono.since(since) < FREEZE_GUARD_MS {
+                continue;
+            }
+            self.hold_broken_at.remove(&id);
+            let Some(array) = self.luns.get(&id).map(|entry| entry.array.clone()) else {
+                continue;
+            };
+            let text = format!("{array} is held and was started by somebody else: held again");
+            self.notify(None, Some(id), None, text);
+            let action = Action::SetSync {
+                array,
+                word: SyncWord::Frozen,
+            };
+            self.act(ActOwner::Reassert { lun: id }, action);
+        }
+    }
+
+    fn hold_is_broken(&self, id: LunId) -> bool {
+        let sync = self.array_of(id).and_then(|array| array.sync.as_ref());
+        sync.is_some_and(|SyncFacts { action, .. }| match action {
+            Fact::Known(action) => *action != SyncAction::Frozen,
+            Fact::Unknown(_) => false,
+        })
+    }
+
+    pub(super) fn lun_is_acted_on(&self, id: LunId) -> bool {
+        let of_it = |op: &OpId| self.ops.get(op).is_some_and(|op| op.lun == id);
+        let by_op = self
+            .tasks
+            .keys()
+            .filter_map(|op| self.ops.get(op))
+            .any(|op| op.lun == id && op.request.is_some());
+        let cancelling = self
+            .tasks
+            .iter()
+            .any(|(op, task): (_, &Task)| task.cancel.is_some() && of_it(op));
+        by_op || cancelling || self.is_written_to(id)
+    }
+
+    /// An action on this LUN is under way.
+    pub(super) fn is_written_to(&self, id: LunId) -> bool {
+        self.acts.values().any(|owner| match owner {
+            ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
+            ActOwner::Release { lun, .. } | ActOwner::Reassert { lun } => *lun == id,
+        })
+    }
+}
