@@ -27,7 +27,7 @@ fn fortunes() -> Vec<Inventory> {
         world.inventory
     };
     let mut failing = healthy.clone();
-    failing.state_mut("d0").want_replacement = true;
+    failing.doubt("d0");
     failing.pooled("p0", DISK);
     let mut dirty = healthy.clone();
     dirty.dirty();

@@ -220,6 +220,11 @@ impl World {
         }
     }
 
+    /// The member works, and is to be replaced.
+    pub(crate) fn doubt(&mut self, name: &str) {
+        self.state_mut(name).want_replacement = true;
+    }
+
     /// The member fails and stays listed.
     pub(crate) fn fail(&mut self, name: &str) {
         let facts = self.facts_mut(name);
