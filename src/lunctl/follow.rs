@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
+use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use lun_core::id::OpId;
@@ -10,12 +11,11 @@ use lun_core::model::OpView;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client::{Client, WaitEnd};
-use crate::cmd::WaitOptions;
+use crate::duration;
 use crate::failure::{
     CANCELLED, DONE, Failure, INTERRUPTED, OPERATION_FAILED, TIMED_OUT, UNREACHABLE,
 };
 use crate::json;
-use crate::target::is_running;
 use crate::ui::progress::{Line, Progress};
 use crate::ui::{Ui, op};
 
@@ -24,6 +24,18 @@ use crate::ui::{Ui, op};
 const COME_BACK: Duration = Duration::from_secs(10);
 /// Pause between two attempts to reach a service that went away.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
+
+/// Waiting for what was begun.
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// Wait until the operation has ended, showing its progress; the exit code is its outcome
+    #[arg(long)]
+    pub(crate) wait: bool,
+
+    /// Give up waiting after this long (2s, 5m, 1h or seconds); the operation goes on
+    #[arg(long, requires = "wait", value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) timeout: Option<Duration>,
+}
 
 /// Why waiting ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +72,7 @@ pub(crate) async fn begun(
     } else {
         ui.text(&op::begun(&begun))?;
     }
-    Ok(if is_running(&begun) {
+    Ok(if begun.is_running() {
         DONE
     } else {
         outcome_code(&begun)
@@ -142,7 +154,7 @@ async fn watch(
     let mut changes = client.op_changes(id).await?;
     let mut op = client.op(id).await?;
     line.show(&op);
-    if !is_running(&op) {
+    if !op.is_running() {
         return Ok(Followed {
             op,
             end: End::Ended,
@@ -177,7 +189,7 @@ async fn watch(
             line.show(&op);
         }
         // It may have ended in the very moment in which the time was up.
-        let end = if is_running(&op) || end == End::Interrupted {
+        let end = if op.is_running() || end == End::Interrupted {
             end
         } else {
             End::Ended

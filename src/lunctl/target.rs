@@ -67,14 +67,14 @@ pub(crate) async fn resolve(
 fn choose(name: &str, ops: Vec<OpView>, which: Which) -> Result<OpView, Failure> {
     let latest = ops.iter().map(|op| op.id).max();
     let mut ops = ops;
-    ops.sort_by_key(|op| (is_running(op), op.id));
+    ops.sort_by_key(|op| (op.is_running(), op.id));
     match (ops.pop(), which) {
         (None, _) => Err(Failure::new(
             Hresult::VDS_E_OBJECT_NOT_FOUND,
             format!("{name} has had no operation"),
         )
         .hint("run `lunctl ops --all`")),
-        (Some(op), Which::Running) if !is_running(&op) => Err(Failure::new(
+        (Some(op), Which::Running) if !op.is_running() => Err(Failure::new(
             Hresult::VDS_E_CANCEL_TOO_LATE,
             format!(
                 "no operation runs on {name}; the latest, {}, has {}",
@@ -85,11 +85,6 @@ fn choose(name: &str, ops: Vec<OpView>, which: Which) -> Result<OpView, Failure>
         .hint(format!("run `lunctl status {name}`"))),
         (Some(op), _) => Ok(op),
     }
-}
-
-/// Whether an operation is unfinished: judged by its HRESULT, never by its percentage.
-pub(crate) fn is_running(op: &OpView) -> bool {
-    op.hresult == Hresult::VDS_E_OPERATION_PENDING
 }
 
 #[cfg(test)]

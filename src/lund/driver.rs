@@ -6,13 +6,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use lun_core::id::{Mono, Now, Wall};
 use lun_core::machine::{Effect, Input, LedgerState, Machine, Snapshot};
 use lun_core::policy::Policy;
 use lun_kernel::{Hint, Watch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use crate::clock::Clock;
 use crate::effects::Performer;
 use crate::handle::Request;
 use crate::notify::Notifier;
@@ -26,48 +26,6 @@ const HINTS_AT_ONCE: usize = 4096;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// The shortest pause before a timer that is already due, so that a mistake cannot spin.
 const TIMER_PAUSE: Duration = Duration::from_millis(10);
-
-/// Reads both clocks.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// The monotonic clock begins now.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            start: Instant::now(),
-        }
-    }
-
-    /// Both clocks.
-    #[must_use]
-    pub fn now(&self) -> Now {
-        let wall = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, millis);
-        Now {
-            mono: Mono(millis(self.start.elapsed())),
-            wall: Wall(wall),
-        }
-    }
-
-    fn instant(&self, mono: Mono) -> Instant {
-        self.start + Duration::from_millis(mono.0)
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// The only owner of the machine.
 #[derive(Debug)]

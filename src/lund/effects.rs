@@ -324,5 +324,5 @@ fn idle_handle() -> AbortHandle {
 }
 
 fn wall_now() -> Wall {
-    crate::driver::Clock::new().now().wall
+    crate::clock::Clock::new().now().wall
 }

@@ -9,7 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result, Tried, last_lines};
 use crate::protocol::{CHUNK, Frame, Kind};
-use crate::vm::Output;
+
+/// What a command printed, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit status; 128 and the signal's number when a signal ended it.
+    pub status: i32,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+}
 
 /// The kernel's limit for one argument of a program, less some air.
 const LONGEST_SCRIPT: usize = 120_000;

@@ -32,7 +32,7 @@ mod snapshot;
 mod vm;
 
 pub use accel::Accel;
-pub use channel::Running;
+pub use channel::{Output, Running};
 pub use error::{Error, Result};
 pub use image::{Image, Kernel, failures_dir, vm_dir};
-pub use vm::{Options, Output, RUN_DEADLINE, Vm};
+pub use vm::{Options, RUN_DEADLINE, Vm};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::accel::Accel;
-use crate::channel::{Channel, Running};
+use crate::channel::{Channel, Output, Running};
 use crate::error::{Error, Result, Tried};
 use crate::evidence;
 use crate::image::{Image, Kernel, vm_dir};
@@ -43,17 +43,6 @@ impl Options {
             name: name.to_owned(),
         })
     }
-}
-
-/// What a command printed, and how it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Its exit status; 128 and the signal's number when a signal ended it.
-    pub status: i32,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its standard error.
-    pub stderr: Vec<u8>,
 }
 
 /// A running guest. Dropping it kills it and removes its disk; while the thread panics, or after

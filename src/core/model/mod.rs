@@ -317,3 +317,11 @@ pub struct OpView {
     /// Unique bus name and user id of who asked, `kernel`, or `policy`.
     pub asked_by: String,
 }
+
+impl OpView {
+    /// Whether it is unfinished: judged by its HRESULT, never by its percentage.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.hresult == crate::Hresult::VDS_E_OPERATION_PENDING
+    }
+}

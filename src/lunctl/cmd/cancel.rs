@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::failure::{DONE, Failure, TIMED_OUT};
 use crate::follow;
 use crate::json;
-use crate::target::{self, Target, Which, is_running};
+use crate::target::{self, Target, Which};
 use crate::ui::{Ui, op};
 
 /// How long the service may take to stop the kernel before this program stops watching. The
@@ -34,11 +34,11 @@ pub(crate) async fn run(args: &CancelArgs, client: &Client, ui: &Ui) -> Result<u
     let found = target::resolve(client, &args.target, Which::Running).await?;
     client.cancel(found.id, args.release_spare).await?;
     let mut ended = client.op(found.id).await?;
-    if is_running(&ended) {
+    if ended.is_running() {
         // `cancelling`: the kernel is asked to stop and has not stopped yet.
         ended = follow::until_ended(client, found.id, PATIENCE).await?;
     }
-    let code = if is_running(&ended) {
+    let code = if ended.is_running() {
         TIMED_OUT
     } else if ended.state == "cancelled" {
         DONE

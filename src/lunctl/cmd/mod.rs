@@ -16,12 +16,9 @@ mod status;
 mod verify;
 mod wait;
 
-use std::time::Duration;
-
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::client::{Bus, Client};
-use crate::duration;
 use crate::failure::{DONE, Failure};
 use crate::json;
 use crate::ui::Ui;
@@ -79,18 +76,6 @@ pub(crate) enum Command {
     Spare(spare::SpareArgs),
     Refresh(refresh::RefreshArgs),
     Reenumerate(reenumerate::ReenumerateArgs),
-}
-
-/// Waiting for what was begun.
-#[derive(Debug, Args)]
-pub(crate) struct WaitOptions {
-    /// Wait until the operation has ended, showing its progress; the exit code is its outcome
-    #[arg(long)]
-    pub(crate) wait: bool,
-
-    /// Give up waiting after this long (2s, 5m, 1h or seconds); the operation goes on
-    #[arg(long, requires = "wait", value_parser = duration::parse, value_name = "DURATION")]
-    pub(crate) timeout: Option<Duration>,
 }
 
 /// Carries a verb out.

@@ -6,7 +6,6 @@ use lun_core::model::OpView;
 use crate::client::Client;
 use crate::failure::{DONE, Failure};
 use crate::json;
-use crate::target::is_running;
 use crate::ui::{Ui, op};
 
 /// Lists the operations that run
@@ -22,7 +21,7 @@ pub(crate) async fn run(args: &OpsArgs, client: &Client, ui: &Ui) -> Result<u8, 
     let ops: Vec<OpView> = snapshot
         .ops
         .into_iter()
-        .filter(|op| args.all || is_running(op))
+        .filter(|op| args.all || op.is_running())
         .collect();
     if ui.json() {
         ui.document(&json::under("operations", &ops)?)?;

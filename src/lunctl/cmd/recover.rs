@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::WaitOptions;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::follow;
+use crate::follow::{self, WaitOptions};
 use crate::ui::{Ui, plan};
 
 /// Recovers a LUN, whatever is wrong with it: resync, rebuild, or a spare for a failed drive

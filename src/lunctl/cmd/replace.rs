@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::WaitOptions;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::follow;
+use crate::follow::{self, WaitOptions};
 use crate::ui::{Ui, plan};
 
 /// Replaces a member of a LUN: copies onto a spare first, then retires the old member

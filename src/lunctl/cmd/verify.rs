@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::WaitOptions;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::follow;
+use crate::follow::{self, WaitOptions};
 use crate::ui::Ui;
 
 /// Reads and compares all copies of a LUN's data; changes nothing

@@ -7,7 +7,6 @@ use lun_ipc::hint_for;
 use super::table::{field, render};
 use super::units::{moment, rate, seconds};
 use crate::failure::{self, Failure};
-use crate::target::is_running;
 
 /// Kind of work, as a noun.
 pub(crate) fn kind(kind: OpKind) -> &'static str {
@@ -64,7 +63,7 @@ pub(crate) fn progress(op: &OpView) -> String {
 
 /// Answer to a verb that has begun an operation.
 pub(crate) fn begun(op: &OpView) -> String {
-    if !is_running(op) {
+    if !op.is_running() {
         return ended(op);
     }
     let onto = op
@@ -93,7 +92,7 @@ pub(crate) fn ended(op: &OpView) -> String {
 
 /// An operation after its cancel.
 pub(crate) fn after_cancel(op: &OpView) -> String {
-    if is_running(op) {
+    if op.is_running() {
         return format!(
             "operation {id}: {subject} is still {state}: {message}\n\
              `lunctl wait {id}` waits for its end.\n",
@@ -176,7 +175,7 @@ pub(crate) fn timed_out(op: &OpView) -> Failure {
 /// Everything about one operation.
 pub(crate) fn details(op: &OpView) -> String {
     let mut text = format!("operation {}: {} {}\n", op.id, subject(op), op.state);
-    if is_running(op) {
+    if op.is_running() {
         text.push_str(&field("progress", &progress(op)));
     }
     text.push_str(&field(
@@ -221,7 +220,7 @@ pub(crate) fn table(ops: &[OpView], all: bool) -> String {
             op.state.clone(),
             format!("{}%", op.percent),
             moment(op.started_at_ms.0),
-            if is_running(op) {
+            if op.is_running() {
                 progress(op)
             } else {
                 op.message.clone()

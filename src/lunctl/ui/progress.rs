@@ -106,7 +106,7 @@ impl Line {
 /// The line for a view that differs enough from the last one shown. The end has a line of its
 /// own, which is written elsewhere.
 fn plain(view: &OpView, last: &mut Option<Shown>) -> Option<String> {
-    if !crate::target::is_running(view) {
+    if !view.is_running() {
         return None;
     }
     let now = (view.state.clone(), view.phase, view.percent / STEP);
