@@ -1,5 +1,5 @@
 //! The machines themselves, on the kernel that `LUND_VM_KERNEL` names. Boots take a while under
-//! emulation, so these run when asked for: `cargo test -p lun-vm -- --ignored`.
+//! emulation, so `scripts/test` runs these, and `cargo test -p lun-vm -- --ignored`.
 
 #![allow(clippy::unwrap_used)]
 
