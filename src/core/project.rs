@@ -49,8 +49,8 @@ pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'
     };
     let failed = status == LunStatus::Failed;
     let redundancy = Redundancy {
-        members_wanted: array.raid_disks.known().copied().unwrap_or(0),
-        members_in_sync: count(view.good.as_deref().unwrap_or_default()),
+        members_wanted: array.raid_disks.known().copied(),
+        members_in_sync: view.good.as_deref().map(count),
         losses_survivable: if failed { Some(0) } else { view.survivable },
         // Where all is lost there is no next loss.
         fatal_next: if failed {

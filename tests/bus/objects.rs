@@ -93,8 +93,10 @@ fn a_failure_is_told_by_properties_changed() {
 fn a_drive_that_is_plugged_in_again_is_seen() {
     on("mirror", async |rig, user| {
         rig.sim.with(|world| world.vanish("sdb"));
-        user.until_lun("md0", "degraded", |lun| lun.redundancy.members_in_sync == 1)
-            .await;
+        user.until_lun("md0", "degraded", |lun| {
+            lun.redundancy.members_in_sync == Some(1)
+        })
+        .await;
         rig.sim.with(|world| world.plug("sdb"));
         user.client
             .provider()

@@ -257,7 +257,7 @@ fn a_failing_member_is_copied_first() {
     rig.until("under way", |rig| rig.op(op.id).percent > 20);
     assert_eq!(
         rig.lun("md0").redundancy.members_in_sync,
-        2,
+        Some(2),
         "{}",
         rig.story()
     );

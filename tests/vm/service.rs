@@ -55,6 +55,35 @@ fn a_failure_is_seen_by_its_event() {
     );
 }
 
+/// Members fail, are taken out and come back, and at no moment is anything shown that is not so: no
+/// LUN in an unknown state, no recovery where the kernel only looked whether there is one to do.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn nothing_untrue_is_shown_while_members_come_and_go() {
+    let lab = Lab::start("untrue");
+    lab.sh("disks 7; array md0 raid10 4 --bitmap=none; FIRST=4 array md1 raid5 3 --bitmap=none; \
+            for round in 1 2 3 4; do \
+            lose md0 loop1; lose md1 loop5; blank loop1; blank loop5; \
+            mdadm --quiet /dev/md0 --add /dev/loop1 2>&1; mdadm --quiet /dev/md1 --add /dev/loop5 2>&1; \
+            idle md0; idle md1; done");
+    for lun in ["md0", "md1"] {
+        lab.until(lun, "healthy", |lun| {
+            lun["health"] == "VDS_H_HEALTHY" && lun["operation"].is_null()
+        });
+    }
+    let ops = lab.ok("ops --all");
+    for op in ops["operations"].as_array().unwrap() {
+        let real = op["phase"] != "rebuild" || op["spare"].is_string();
+        assert!(real, "a recovery of nothing: {op:#}");
+    }
+    let said = lab.sh("journalctl -u lund --no-pager -o cat");
+    let untrue: Vec<&str> = said
+        .lines()
+        .filter(|line| line.to_lowercase().contains("unknown"))
+        .collect();
+    assert!(untrue.is_empty(), "{untrue:#?}");
+}
+
 /// Only one may act; the unit's security and its manners.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]

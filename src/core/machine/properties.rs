@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{ActId, Command, Effect, Input, Machine, PersistId, Record, Token};
 use crate::Error;
 use crate::action::Action;
-use crate::facts::{Fact, Inventory, Level, SyncAction};
+use crate::facts::{Fact, Inventory, Level, Slot, SyncAction};
 use crate::id::{LunId, Mono, Now, OpId, Wall};
 use crate::model::OpView;
 use crate::plan::testkit::{DISK, MD0, World};
@@ -21,8 +21,13 @@ fn fortunes() -> Vec<Inventory> {
     degraded.fail("d1");
     degraded.pooled("p0", DISK);
     degraded.pooled("p1", DISK);
+    let mut filled = degraded.clone();
+    filled.member("s0", Slot::At(1), crate::plan::testkit::spare());
     let shown = |action, running| {
-        let mut world = degraded.clone();
+        let mut world = match action {
+            SyncAction::Recover => filled.clone(),
+            _ => degraded.clone(),
+        };
         world.show(action, running);
         world.inventory
     };

@@ -111,7 +111,7 @@ impl Machine {
         let mut seen: BTreeMap<LunId, Vec<String>> = BTreeMap::new();
         self.watch_halves(&inventory);
         for (name, array) in &inventory.arrays {
-            if is_lun(array) || self.has_lasted(name) {
+            if is_lun(array) && !self.is_forming(array) || self.has_lasted(name) {
                 seen.entry(self.identity(array))
                     .or_default()
                     .push(name.clone());
@@ -147,10 +147,28 @@ impl Machine {
     fn watch_halves(&mut self, inventory: &Inventory) {
         let now = self.now.mono;
         let before = std::mem::take(&mut self.half_since);
-        for array in inventory.arrays.values().filter(|array| is_half(array)) {
+        let halves: Vec<&ArrayFacts> = inventory
+            .arrays
+            .values()
+            .filter(|array| is_half(array) || self.is_forming(array))
+            .collect();
+        for array in halves {
             let since = before.get(&array.name).copied().unwrap_or(now);
             self.half_since.insert(array.name.clone(), since);
         }
+    }
+
+    /// It came while lund looked on and does not run: `mdadm` may just be putting it together, which
+    /// shows an identity before there is a level. What is found so at the start is shown so.
+    fn is_forming(&self, array: &ArrayFacts) -> bool {
+        if self.scan.started <= 1 {
+            return false;
+        }
+        let id = self.identity(array);
+        let inactive = array
+            .state
+            .is_known_and(|state| *state == ArrayState::Inactive);
+        inactive && !self.luns.contains_key(&id) && !self.gone.contains_key(&id)
     }
 
     fn has_lasted(&self, name: &str) -> bool {
@@ -516,7 +534,8 @@ fn describe(lun: &Lun) -> String {
     if lun.fault_tolerant {
         text.push_str(&format!(
             ", {} of {} members in sync",
-            redundancy.members_in_sync, redundancy.members_wanted
+            number(redundancy.members_in_sync),
+            number(redundancy.members_wanted)
         ));
     }
     if !redundancy.fatal_next.is_empty() && redundancy.losses_survivable == Some(0) {
@@ -529,6 +548,11 @@ fn describe(lun: &Lun) -> String {
         text.push_str("; recovery is held");
     }
     text
+}
+
+/// A count, or that it is not known.
+fn number(count: Option<u32>) -> String {
+    count.map_or_else(|| "an unknown number".to_owned(), |count| count.to_string())
 }
 
 fn role_word(role: Role) -> &'static str {

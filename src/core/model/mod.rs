@@ -37,10 +37,10 @@ pub enum ManagedBy {
 /// How far a LUN is from losing data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redundancy {
-    /// Slots of the array.
-    pub members_wanted: u32,
-    /// Slots with an in-sync occupant.
-    pub members_in_sync: u32,
+    /// Slots of the array. [`None`]: unknown.
+    pub members_wanted: Option<u32>,
+    /// Slots with an in-sync occupant. [`None`]: unknown, as of an array that does not run.
+    pub members_in_sync: Option<u32>,
     /// How many further losses, of any members, are surely survivable. [`None`]: unknown.
     pub losses_survivable: Option<u32>,
     /// Devices (`/dev/...`) of which the loss of any one, next, would fail the LUN.

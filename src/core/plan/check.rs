@@ -71,7 +71,7 @@ pub(super) fn never_possible(request: &Request, ctx: &Context<'_>) -> Result<(),
     if !ctx.lun.fault_tolerant {
         return Err(Error::NotFaultTolerant {
             lun: array.name.clone(),
-            level: level_text(level, ctx.lun.redundancy.members_wanted),
+            level: level_text(level, ctx.lun.redundancy.members_wanted.unwrap_or(0)),
         });
     }
     if ctx.lun.status == LunStatus::Failed || array.state == Fact::Known(ArrayState::Broken) {

@@ -185,7 +185,7 @@ proptest! {
         let ctx = ProjectContext { held, last_known: Some(&before), ..NO_POOL };
         let lun = project(&Inventory::default(), &facts, &ctx);
         rules_hold(lun.status, lun.health)?;
-        prop_assert!(!lun.plexes.is_empty() || lun.redundancy.members_wanted == 0);
+        prop_assert!(!lun.plexes.is_empty() || lun.redundancy.members_wanted.unwrap_or(0) == 0);
         for plex in &lun.plexes {
             rules_hold(plex.status, plex.health)?;
         }

@@ -122,12 +122,16 @@ pub(super) fn progress(array: &ArrayFacts) -> MdstatProgress {
 ///
 /// The word of `sync_action` alone is not enough: `recover` is also shown while the kernel only
 /// looks whether there is something to do (`drivers/md/md.c:md_check_recovery`), and `frozen` is
-/// shown while a thread still stops.
+/// shown while a thread still stops. Where nothing is being filled, `recover` is such a look,
+/// however far `sync_completed` says it is: seen on 6.1 after a member failed.
 #[must_use]
 pub fn syncing(array: &ArrayFacts) -> Option<SyncAction> {
     let sync = array.sync.as_ref()?;
     let action = *sync.action.known()?;
     if matches!(action, SyncAction::Idle | SyncAction::Frozen) {
+        return None;
+    }
+    if action == SyncAction::Recover && !array.members.iter().any(may_be_filled) {
         return None;
     }
     let live = matches!(
@@ -141,6 +145,19 @@ pub fn syncing(array: &ArrayFacts) -> Option<SyncAction> {
         Fact::Unknown(_) => true,
     };
     (live || thread).then_some(action)
+}
+
+/// Whether a member sits in a slot and is not in sync yet, as far as can be told.
+fn may_be_filled(member: &MemberFacts) -> bool {
+    let in_slot = match &member.slot {
+        Fact::Known(slot) => matches!(slot, Slot::At(_)),
+        Fact::Unknown(_) => true,
+    };
+    let filled = match &member.state {
+        Fact::Known(state) => !state.in_sync && !state.faulty && !state.journal,
+        Fact::Unknown(_) => true,
+    };
+    in_slot && filled
 }
 
 /// Whether what [`syncing`] reports is queued behind another array on the same disks.

@@ -222,6 +222,12 @@ fn recovery_shows_only_when_it_runs() {
         (judged(&blip).1, syncing(&blip)),
         (Health::FailedRedundancy, None)
     );
+    // The kernel only looks for work: nothing is there to be filled.
+    let look = with_action(degraded(), SyncAction::Recover, HALF);
+    assert_eq!(
+        (judged(&look).1, syncing(&look)),
+        (Health::FailedRedundancy, None)
+    );
     let delayed = with_action(rebuilding, SyncAction::Recover, SyncCompleted::Delayed);
     assert_eq!(judged(&delayed).1, Health::FailedRedundancy);
     assert_eq!(syncing(&delayed), Some(SyncAction::Recover));
@@ -295,7 +301,7 @@ fn failing_member_is_a_pending_failure_and_a_replacement_fills_beside_it() {
         lun.drives[2].flags,
         [DriveFlag::Assigned, DriveFlag::HotSpareInUse]
     );
-    assert_eq!(lun.redundancy.members_in_sync, 2);
+    assert_eq!(lun.redundancy.members_in_sync, Some(2));
     assert_eq!(lun.plexes[1].drives, ["/dev/loop1", "/dev/loop2"]);
 }
 

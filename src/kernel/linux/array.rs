@@ -190,24 +190,32 @@ fn clustered(md: &Path, mdstat: Option<&MdstatFacts>) -> bool {
 fn members(md: &Path) -> Vec<MemberFacts> {
     names(md)
         .iter()
-        .filter_map(|folder| Some(member(&md.join(folder), folder.strip_prefix("dev-")?)))
+        .filter_map(|folder| member(&md.join(folder), folder.strip_prefix("dev-")?))
         .collect()
 }
 
-/// One `dev-X` folder. The kernel writes `!` for a slash in the name.
-fn member(folder: &Path, name: &str) -> MemberFacts {
-    MemberFacts {
+/// One `dev-X` folder. The kernel writes `!` for a slash in the name. A folder whose files are
+/// gone is no member any more: after a removal the kernel deletes it a moment later, and until
+/// then its files answer ENODEV (`drivers/md/md.c:rdev_attr_show`).
+fn member(folder: &Path, name: &str) -> Option<MemberFacts> {
+    let slot = text_if_there(&folder.join("slot"));
+    let state = text_if_there(&folder.join("state"));
+    if matches!(slot, Ok(None)) || matches!(state, Ok(None)) {
+        return None;
+    }
+    Some(MemberFacts {
         name: name.to_owned(),
         dev: member_dev(folder),
-        slot: fact(&folder.join("slot"), parse::slot),
-        state: fact(&folder.join("state"), |_, text| {
-            Ok(parse::member_state(text))
-        }),
+        slot: to_fact(slot.and_then(|text| {
+            let path = folder.join("slot");
+            parse::slot(&path.display().to_string(), &text.unwrap_or_default())
+        })),
+        state: to_fact(state.map(|text| parse::member_state(&text.unwrap_or_default()))),
         recovery_start: fact(&folder.join("recovery_start"), parse::position),
         errors: fact(&folder.join("errors"), parse::number),
         bad_blocks: fact(&folder.join("bad_blocks"), parse::bad_block_lines),
         size_bytes: scaled(&folder.join("size"), KIB),
-    }
+    })
 }
 
 /// Number of the device behind a `dev-X` folder; its `block` link dangles after a hot unplug.

@@ -248,6 +248,10 @@ fn what_cannot_be_read_is_unknown_and_says_where() {
     assert!(matches!(array.sync.unwrap().degraded, Fact::Unknown(why) if why.contains("many")));
     assert!(matches!(array.members[1].dev, Fact::Unknown(_)));
     assert_eq!(array.bitmap, Fact::Known(false));
+    // A member that is being removed is no heap of unknown facts.
+    fs::remove_file(machine.path("sys/block/md0/md/dev-loop1/slot")).unwrap();
+    let array = machine.linux().read_array("md0").unwrap().unwrap();
+    assert_eq!(array.members.len(), 1, "{:?}", array.members);
 }
 
 #[test]

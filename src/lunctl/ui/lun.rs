@@ -41,8 +41,14 @@ pub(crate) fn table(luns: &[Lun]) -> String {
 fn members(lun: &Lun) -> String {
     format!(
         "{}/{}",
-        lun.redundancy.members_in_sync, lun.redundancy.members_wanted
+        known(lun.redundancy.members_in_sync),
+        known(lun.redundancy.members_wanted)
     )
+}
+
+/// A count; `?` when it is unknown.
+fn known(count: Option<u32>) -> String {
+    count.map_or_else(|| "?".to_owned(), |count| count.to_string())
 }
 
 /// How many further losses are survivable; `?` when that is unknown.
@@ -157,7 +163,8 @@ fn state(lun: &Lun, text: &mut String) {
         "members",
         &format!(
             "{} of {} in sync",
-            redundancy.members_in_sync, redundancy.members_wanted
+            known(redundancy.members_in_sync),
+            known(redundancy.members_wanted)
         ),
     ));
     let survives = match redundancy.losses_survivable {

@@ -104,8 +104,8 @@ pub(crate) fn degraded() -> Lun {
         transition: Transition::Stable,
         fault_tolerant: true,
         redundancy: Redundancy {
-            members_wanted: 2,
-            members_in_sync: 1,
+            members_wanted: Some(2),
+            members_in_sync: Some(1),
             losses_survivable: Some(0),
             fatal_next: vec!["/dev/loop0".to_owned()],
         },

@@ -259,25 +259,22 @@ impl LunObject {
         self.look(|lun| lun.sync.queued)
     }
 
+    /// Slots; -1 when that is not known.
     #[zbus(property)]
-    async fn members_wanted(&self) -> Result<u32> {
-        self.look(|lun| lun.redundancy.members_wanted)
+    async fn members_wanted(&self) -> Result<i32> {
+        self.look(|lun| count_or_unknown(lun.redundancy.members_wanted))
     }
 
+    /// Slots with an occupant in sync; -1 when that is not known.
     #[zbus(property)]
-    async fn members_in_sync(&self) -> Result<u32> {
-        self.look(|lun| lun.redundancy.members_in_sync)
+    async fn members_in_sync(&self) -> Result<i32> {
+        self.look(|lun| count_or_unknown(lun.redundancy.members_in_sync))
     }
 
     /// How many more losses are surely survivable; -1 when it is not known.
     #[zbus(property)]
     async fn losses_survivable(&self) -> Result<i32> {
-        self.look(|lun| {
-            let known = lun.redundancy.losses_survivable;
-            known
-                .and_then(|losses| i32::try_from(losses).ok())
-                .unwrap_or(-1)
-        })
+        self.look(|lun| count_or_unknown(lun.redundancy.losses_survivable))
     }
 
     #[zbus(property)]
@@ -294,4 +291,11 @@ impl LunObject {
                 .map_or_else(no_object, |op| op_path(op.id))
         })
     }
+}
+
+/// A count as the bus shows it.
+fn count_or_unknown(count: Option<u32>) -> i32 {
+    count
+        .and_then(|count| i32::try_from(count).ok())
+        .unwrap_or(-1)
 }

@@ -3,9 +3,11 @@
 use super::{half_mirror, owned, planned};
 use crate::Error;
 use crate::error::Unfit;
-use crate::facts::{ArrayState, Fact, Level, MdstatProgress, Metadata, SyncAction, SyncCompleted};
+use crate::facts::{
+    ArrayState, Fact, Level, MdstatProgress, Metadata, Slot, SyncAction, SyncCompleted,
+};
 use crate::id::OpId;
-use crate::plan::testkit::{DISK, MD0, MIB, RECOVER, World, array, drive_id, superblock};
+use crate::plan::testkit::{DISK, MD0, MIB, RECOVER, World, array, drive_id, spare, superblock};
 use crate::plan::{Candidate, Method, Plan, check, probes_wanted, refuse_registration};
 
 use uuid::Uuid;
@@ -77,6 +79,9 @@ fn a_busy_lun_says_what_it_is_busy_with() {
         (Some(OpId(7)), "operation 7: rebuilding")
     );
     world.show(SyncAction::Recover, true);
+    let only_looking = world.check(&RECOVER);
+    assert!(!matches!(only_looking, Err(Error::AnotherCall { .. })));
+    world.member("s0", Slot::At(1), spare());
     assert!(matches!(
         world.check(&RECOVER),
         Err(Error::AnotherCall { op: None, .. })
