@@ -150,6 +150,7 @@ pub fn probes_wanted(
     pool: &[PoolEntry],
     named: &BTreeSet<DriveId>,
 ) -> BTreeSet<DevNo> {
+    let degraded = crate::project::is_degraded(array);
     let wanted = |device: &&DeviceFacts| {
         if named.contains(&device.id) {
             return true;
@@ -159,7 +160,12 @@ pub fn probes_wanted(
             return false;
         }
         let registered = pool.iter().any(|entry| entry.id == device.id);
-        let looks_former = device.udev_signature.as_deref() == Some(fit::MD_SIGNATURE);
+        // udev passes over a device that somebody has locked, so its silence proves nothing: a
+        // degraded array looks at what has no record too.
+        let looks_former = match device.udev_signature.as_deref() {
+            Some(found) => found == fit::MD_SIGNATURE,
+            None => degraded && device.used_by.is_empty(),
+        };
         registered || (looks_former && attached.is_none() && device.holders.is_empty())
     };
     inventory

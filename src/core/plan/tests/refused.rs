@@ -223,15 +223,19 @@ fn a_drive_of_no_use_to_any_array_is_refused() {
 fn drives_that_must_be_looked_at() {
     let mut world = half_mirror();
     world.pooled("p", DISK);
-    world.device("blank", DISK);
+    world.device("other", DISK);
+    world.device_mut("other").udev_signature = Some("ext4".to_owned());
     world.device("old", DISK);
     world.device_mut("old").udev_signature = Some("linux_raid_member".to_owned());
+    world.device("passed-over", DISK);
     let named = [drive_id("d0")].into();
     let wanted = probes_wanted(&world.inventory, world.array(), &world.pool, &named);
-    assert_eq!(
-        wanted,
-        [world.dev("d0"), world.dev("p"), world.dev("old")].into()
-    );
+    let expected = ["d0", "p", "old", "passed-over"];
+    assert_eq!(wanted, expected.map(|name| world.dev(name)).into());
+    // Where nothing is missing, silence is not looked into.
+    let whole = World::new(Level::Raid1, 2);
+    let wanted = probes_wanted(&world.inventory, whole.array(), &[], &[].into());
+    assert_eq!(wanted, [world.dev("old")].into());
 }
 
 #[test]
