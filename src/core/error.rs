@@ -239,9 +239,8 @@ impl Unfit {
     }
 }
 
-/// The rejected candidates as the tail of a message: `; /dev/loop3: too small, ...`; empty when
-/// there was no candidate at all.
-/// Nothing is missing where a working member was to be copied away.
+/// How many members are missing, as the head of a clause; none is where a working member was to be
+/// copied away.
 fn missing_text(missing: u32) -> String {
     match missing {
         0 => String::new(),
@@ -250,6 +249,8 @@ fn missing_text(missing: u32) -> String {
     }
 }
 
+/// The rejected candidates as the tail of a message: `; /dev/loop3: too small, ...`; empty when
+/// there was no candidate at all.
 fn rejected_text(rejected: &[(String, Unfit)]) -> String {
     rejected
         .iter()

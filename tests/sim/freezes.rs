@@ -17,13 +17,7 @@ fn amid_preparation() -> Rig {
     let mut rig = Rig::new(by_name("raid6-two-missing").unwrap());
     rig.add_spare("sde");
     rig.add_spare("sdf");
-    let lun = rig.machine.resolve_lun("md0").unwrap();
-    rig.send(Command::Recover {
-        lun,
-        spare: None,
-        repair: false,
-        dry_run: false,
-    });
+    rig.ask_recovery("md0");
     while !frozen(&rig) {
         assert!(rig.step(), "it never freezes:\n{}", rig.story());
     }

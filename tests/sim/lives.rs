@@ -169,13 +169,7 @@ fn a_restart_at_any_moment_changes_nothing() {
     for moment in 0..60 {
         let mut rig = rig(array(Level::Raid5, 3).lost("sdb"));
         rig.add_spare("sdf");
-        let lun = rig.machine.resolve_lun("md0").unwrap();
-        rig.send(Command::Recover {
-            lun,
-            spare: None,
-            repair: false,
-            dry_run: false,
-        });
+        rig.ask_recovery("md0");
         for _ in 0..moment {
             rig.step();
         }

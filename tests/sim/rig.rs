@@ -272,6 +272,17 @@ impl Rig {
         lun.unwrap_or_else(|| panic!("no {name}:\n{}", self.story()))
     }
 
+    /// Asks for a recovery without waiting for the answer.
+    pub(crate) fn ask_recovery(&mut self, name: &str) {
+        let lun = self.machine.resolve_lun(name).unwrap();
+        self.send(Command::Recover {
+            lun,
+            spare: None,
+            repair: false,
+            dry_run: false,
+        });
+    }
+
     pub(crate) fn recover(&mut self, name: &str) -> Result<OpView, Error> {
         let lun = self.machine.resolve_lun(name)?;
         let command = Command::Recover {

@@ -150,6 +150,7 @@ impl Machine {
         let halves: Vec<&ArrayFacts> = inventory
             .arrays
             .values()
+            .filter(|array| !is_container(array))
             .filter(|array| is_half(array) || self.is_forming(array))
             .collect();
         for array in halves {
@@ -483,7 +484,6 @@ impl Machine {
 
 /// Containers and arrays in the act of going are no LUNs.
 fn is_lun(array: &ArrayFacts) -> bool {
-    let container = array.level.is_known_and(|level| *level == Level::Container);
     // While mdadm puts an array together it has a name and neither level nor identity.
     let nameless = matches!(array.uuid, Fact::Known(None))
         && array
@@ -492,7 +492,12 @@ fn is_lun(array: &ArrayFacts) -> bool {
     let cleared = array
         .state
         .is_known_and(|state| *state == ArrayState::Clear);
-    !container && !nameless && !cleared
+    !is_container(array) && !nameless && !cleared
+}
+
+/// It only holds the metadata of other arrays, and never runs.
+fn is_container(array: &ArrayFacts) -> bool {
+    array.level.is_known_and(|level| *level == Level::Container)
 }
 
 /// It has members, and neither runs nor has an identity.

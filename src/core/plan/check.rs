@@ -71,7 +71,7 @@ pub(super) fn never_possible(request: &Request, ctx: &Context<'_>) -> Result<(),
     if !ctx.lun.fault_tolerant {
         return Err(Error::NotFaultTolerant {
             lun: array.name.clone(),
-            level: level_text(level, ctx.lun.redundancy.members_wanted.unwrap_or(0)),
+            level: level_text(level, ctx.lun.redundancy.members_wanted),
         });
     }
     if ctx.lun.status == LunStatus::Failed || array.state == Fact::Known(ArrayState::Broken) {
@@ -119,15 +119,20 @@ fn offline_without_level(ctx: &Context<'_>) -> Result<(), Error> {
     }
 }
 
-fn level_text(level: &Level, wanted: u32) -> String {
+fn level_text(level: &Level, wanted: Option<u32>) -> String {
+    let members = match wanted {
+        Some(1) => "1 member".to_owned(),
+        Some(more) => format!("{more} members"),
+        None => "an unknown number of members".to_owned(),
+    };
     match level {
         Level::Linear => "linear".to_owned(),
         Level::Raid0 => "raid0".to_owned(),
-        Level::Raid1 => format!("raid1 of {wanted}"),
-        Level::Raid4 => format!("raid4 of {wanted}"),
-        Level::Raid5 => format!("raid5 of {wanted}"),
-        Level::Raid6 => format!("raid6 of {wanted}"),
-        Level::Raid10 => format!("raid10 of {wanted}"),
+        Level::Raid1 => format!("raid1 of {members}"),
+        Level::Raid4 => format!("raid4 of {members}"),
+        Level::Raid5 => format!("raid5 of {members}"),
+        Level::Raid6 => format!("raid6 of {members}"),
+        Level::Raid10 => format!("raid10 of {members}"),
         Level::Container => "a container".to_owned(),
         Level::Other(name) => name.clone(),
     }

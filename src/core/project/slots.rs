@@ -122,8 +122,9 @@ pub(super) fn progress(array: &ArrayFacts) -> MdstatProgress {
 ///
 /// The word of `sync_action` alone is not enough: `recover` is also shown while the kernel only
 /// looks whether there is something to do (`drivers/md/md.c:md_check_recovery`), and `frozen` is
-/// shown while a thread still stops. Where nothing is being filled, `recover` is such a look,
-/// however far `sync_completed` says it is: seen on 6.1 after a member failed.
+/// shown while a thread still stops. Where nothing is being filled and `/proc/mdstat`
+/// shows no progress, `recover` is such a look, whatever `sync_completed` says: seen on 6.1 after a
+/// member failed.
 #[must_use]
 pub fn syncing(array: &ArrayFacts) -> Option<SyncAction> {
     let sync = array.sync.as_ref()?;
@@ -131,20 +132,18 @@ pub fn syncing(array: &ArrayFacts) -> Option<SyncAction> {
     if matches!(action, SyncAction::Idle | SyncAction::Frozen) {
         return None;
     }
-    if action == SyncAction::Recover && !array.members.iter().any(may_be_filled) {
-        return None;
-    }
     let live = matches!(
         progress(array),
         MdstatProgress::At { .. } | MdstatProgress::Delayed | MdstatProgress::Remote
     );
+    let looks = action == SyncAction::Recover && !array.members.iter().any(may_be_filled);
     let thread = match sync.completed {
         Fact::Known(SyncCompleted::None) => false,
         Fact::Known(SyncCompleted::Delayed | SyncCompleted::At { .. }) => true,
         // Not known: better one refusal too many than two controllers at work.
         Fact::Unknown(_) => true,
     };
-    (live || thread).then_some(action)
+    (live || thread && !looks).then_some(action)
 }
 
 /// Whether a member sits in a slot and is not in sync yet, as far as can be told.

@@ -79,6 +79,7 @@ fn a_busy_lun_says_what_it_is_busy_with() {
         (Some(OpId(7)), "operation 7: rebuilding")
     );
     world.show(SyncAction::Recover, true);
+    world.array_mut().mdstat.as_mut().unwrap().progress = MdstatProgress::None;
     let only_looking = world.check(&RECOVER);
     assert!(!matches!(only_looking, Err(Error::AnotherCall { .. })));
     world.member("s0", Slot::At(1), spare());
