@@ -58,6 +58,9 @@ pub enum Action {
     /// Writes `none` to `md/resync_start` of a frozen array (undoes what an interrupted repair
     /// leaves behind on kernels from 7.0).
     ClearResyncStart { array: String },
+    /// Writes 0 to `md/sync_min` and `max` to `md/sync_max`: a check that was stopped, and tools that
+    /// check in parts, leave other bounds behind, and the next check would pass over the rest.
+    WholeRange { array: String },
     /// Takes an array out of auto-read-only (`md/array_state` := `active`).
     MakeReadWrite { array: String },
     /// `mdadm --add-spare`: writes a spare superblock and binds the drive.
@@ -88,6 +91,7 @@ impl Action {
         match self {
             Self::SetSync { array, .. }
             | Self::ClearResyncStart { array }
+            | Self::WholeRange { array }
             | Self::MakeReadWrite { array }
             | Self::AddSpare { array, .. }
             | Self::ReAdd { array, .. }
@@ -110,9 +114,10 @@ impl Action {
             | Self::WantReplacement { drive, .. }
             | Self::SetSlot { drive, .. }
             | Self::Wipe { drive } => Some(drive),
-            Self::SetSync { .. } | Self::ClearResyncStart { .. } | Self::MakeReadWrite { .. } => {
-                None
-            }
+            Self::SetSync { .. }
+            | Self::ClearResyncStart { .. }
+            | Self::WholeRange { .. }
+            | Self::MakeReadWrite { .. } => None,
         }
     }
 }
@@ -127,6 +132,7 @@ impl fmt::Display for Action {
             Self::ClearResyncStart { array } => {
                 write!(f, "forget the pending resync of {array}")
             }
+            Self::WholeRange { array } => write!(f, "have {array} checked from end to end"),
             Self::MakeReadWrite { array } => write!(f, "make {array} writable"),
             Self::AddSpare { array, drive } => {
                 write!(f, "add /dev/{} to {array} as a spare", drive.name)

@@ -149,6 +149,13 @@ pub struct SyncFacts {
     pub degraded: Fact<u32>,
     /// `mismatch_cnt`, sectors; meaningful after check or repair.
     pub mismatch_sectors: Fact<u64>,
+    /// `last_sync_action`: what ran last, or runs; [`None`] before anything did.
+    pub last_action: Fact<Option<SyncAction>>,
+    /// `sync_min`, sectors: where the next check begins. A check that was stopped leaves the place
+    /// here, one that came to its end leaves 0.
+    pub sync_min: Fact<u64>,
+    /// `sync_max`, sectors: where a check stands still; [`None`] for `max`.
+    pub sync_max: Fact<Option<u64>>,
 }
 
 /// `/proc/mdstat`'s entry of an array.

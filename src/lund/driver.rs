@@ -226,6 +226,7 @@ impl Driver {
     async fn stop(mut self, mut sources: Sources) {
         self.notifier.stopping();
         self.performer.refuse_everything();
+        self.step(Input::Stop);
         let deadline = Instant::now() + STOP_PATIENCE;
         while self.performer.is_acting() {
             match tokio::time::timeout_at(deadline, sources.results.recv()).await {

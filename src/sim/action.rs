@@ -98,6 +98,7 @@ impl World {
         match action {
             Action::SetSync { array, word } => on_array(array, self.set_sync(array, *word)),
             Action::ClearResyncStart { array } => on_array(array, self.clear_resync(array)),
+            Action::WholeRange { array } => on_array(array, self.whole_range(array)),
             Action::MakeReadWrite { array } => on_array(array, self.make_read_write(array)),
             Action::AddSpare { array, drive } => self.add_spare(array, drive),
             Action::ReAdd { array, drive } => self.re_add(array, drive),
@@ -166,6 +167,19 @@ impl World {
             self.violate(format!("{name}: copies out of step were declared clean"));
         }
         self.bump(name);
+        Ok(())
+    }
+
+    fn whole_range(&mut self, name: &str) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if !array.has_sync() {
+            return Err(errno::ENOENT);
+        }
+        if array.sync.is_some() {
+            return Err(errno::EBUSY);
+        }
+        array.sync_min = 0;
+        array.sync_max = None;
         Ok(())
     }
 
@@ -246,6 +260,7 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
     let (verb, file) = match action {
         Action::SetSync { word, .. } => (format!("writing {}", word.as_str()), "sync_action"),
         Action::ClearResyncStart { .. } => ("writing none".to_owned(), "resync_start"),
+        Action::WholeRange { .. } => ("writing 0".to_owned(), "sync_min"),
         Action::MakeReadWrite { .. } => ("writing active".to_owned(), "array_state"),
         Action::AddSpare { .. } => ("adding a spare".to_owned(), ""),
         Action::ReAdd { .. } => ("re-adding a member".to_owned(), ""),

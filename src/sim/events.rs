@@ -241,6 +241,9 @@ impl World {
         };
         array.frozen = false;
         array.broken = false;
+        array.last_action = None;
+        array.sync_min = 0;
+        array.sync_max = None;
         array.requested = None;
         array.members.retain(|m| !m.faulty);
         array.mode = Mode::Running;

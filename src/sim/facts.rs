@@ -96,6 +96,9 @@ impl World {
             completed: Fact::Known(completed),
             degraded: Fact::Known(array.degraded_lie.unwrap_or_else(|| array.degraded())),
             mismatch_sectors: Fact::Known(array.mismatch_shown),
+            last_action: Fact::Known(array.last_action),
+            sync_min: Fact::Known(array.sync_min),
+            sync_max: Fact::Known(array.sync_max),
         }
     }
 

@@ -159,6 +159,8 @@ impl Scenario {
             needed: true,
             requested: None,
             sync_min: 0,
+            sync_max: None,
+            last_action: None,
             sync: None,
             mismatch_real: 0,
             mismatch_shown: 0,

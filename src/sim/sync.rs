@@ -212,8 +212,10 @@ impl World {
         }
         let base = base.min(total);
         let told = base.saturating_mul(16) / total.max(1);
+        array.last_action = Some(action);
         array.sync = Some(Sync {
             action,
+            start: base,
             base,
             base_ms: now,
             total,
@@ -238,7 +240,14 @@ impl World {
         };
         store_position(array, sync.action, &sync.targets, position);
         if matches!(sync.action, SyncAction::Check | SyncAction::Repair) {
-            array.sync_min = position;
+            // 6.1 keeps the last sixteenth that it wrote down, later kernels the place itself.
+            array.sync_min = match style {
+                KernelStyle::V6_1 => {
+                    let told = sync.told.saturating_mul(sync.total) / 16;
+                    told.max(sync.start).min(position)
+                }
+                KernelStyle::V6_12 | KernelStyle::V7 => position,
+            };
         }
         if sync.action == SyncAction::Repair && style == KernelStyle::V7 {
             array.resync_start = Some(position);

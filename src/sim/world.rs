@@ -218,6 +218,8 @@ impl Member {
 pub struct Sync {
     /// What it does.
     pub action: SyncAction,
+    /// Position at which it began, sectors.
+    pub start: u64,
     /// Position at `base_ms`, sectors.
     pub base: u64,
     /// Moment of `base`.
@@ -287,6 +289,10 @@ pub struct Array {
     pub requested: Option<SyncAction>,
     /// Where the next check or repair starts.
     pub sync_min: u64,
+    /// Where a check stands still, sectors; nothing here stands still, it is only shown.
+    pub sync_max: Option<u64>,
+    /// What ran last, or runs.
+    pub last_action: Option<SyncAction>,
     /// Running sync thread.
     pub sync: Option<Sync>,
     /// Sectors that differ in truth.

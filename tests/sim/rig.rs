@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lun_core::Error;
-use lun_core::id::{LunId, Mono, Now, OpId, Wall};
+use lun_core::id::{DriveId, LunId, Mono, Now, OpId, Wall};
 use lun_core::machine::{
-    Command, Effect, Input, LedgerState, Machine, Record, Reply, SeenLun, Token,
+    Command, Effect, Input, LedgerState, Machine, Record, Reply, SeenDrive, SeenLun, Token,
 };
 use lun_core::model::{Lun, OpView};
 use lun_core::op::Op;
@@ -21,6 +21,7 @@ pub(crate) struct Ledger {
     pool: Vec<PoolEntry>,
     holds: BTreeMap<LunId, (String, Wall)>,
     luns: BTreeMap<LunId, SeenLun>,
+    drives: BTreeMap<DriveId, SeenDrive>,
 }
 
 impl Ledger {
@@ -44,6 +45,9 @@ impl Ledger {
             Record::Lun(seen) => {
                 self.luns.insert(seen.id, seen);
             }
+            Record::Drive(seen) => {
+                self.drives.insert(seen.id, seen);
+            }
         }
     }
 
@@ -56,7 +60,9 @@ impl Ledger {
             pool: self.pool.clone(),
             holds: self.holds.clone(),
             luns: self.luns.values().cloned().collect(),
+            drives: self.drives.values().cloned().collect(),
             degraded: None,
+            rebooted: false,
         }
     }
 }

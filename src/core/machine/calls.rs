@@ -8,7 +8,7 @@ use crate::Error;
 use crate::error::{ObjectKind, Unfit};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
-use crate::op::{Live, Op, OpState};
+use crate::op::{Live, Op, OpState, Standing, Work};
 use crate::plan::{self, Context, Plan, Request};
 use crate::project;
 
@@ -157,6 +157,9 @@ impl Machine {
 
     /// What has to be true of a LUN before anything else is looked at.
     pub(super) fn known_lun(&self, lun: LunId) -> Result<(), Error> {
+        if let Some(error) = self.not_assembled_yet(lun) {
+            return Err(error);
+        }
         let Some(entry) = self.luns.get(&lun) else {
             let name = self.gone.get(&lun).map(|seen| seen.name.clone());
             return Err(match name {
@@ -288,15 +291,18 @@ impl Machine {
             started_at: self.now.wall,
             ended_at: None,
             message: plan.rule.clone(),
+            before: self.luns.get(&lun).map(|entry| Standing::of(&entry.lun)),
+            after: None,
+            work: Work {
+                phases_expected: 1 + u32::from(plan.leaves_missing > 0),
+                ..Work::default()
+            },
             live: Live::default(),
         };
         self.ops.insert(id, op);
         // The facts are those of the scan that just ended: the first step may follow at once.
-        let mut task = Task::new(Stage::NeedFacts {
-            scan: self.scan.started,
-        });
-        task.phases_expected = 1 + u32::from(plan.leaves_missing > 0);
-        self.tasks.insert(id, task);
+        let scan = self.scan.started;
+        self.tasks.insert(id, Task::new(Stage::NeedFacts { scan }));
         self.claim(id, plan);
         self.persist_op(id);
         let text = format!("operation {id} on {lun_name}: {}", plan.rule);
@@ -422,6 +428,9 @@ impl Machine {
             }
         }
         self.go(id, crate::op::OpEvent::Cancel);
+        if release_spare {
+            self.work(id, |work| work.release_spare = true);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl Machine {
         let Some(cancel) = task.cancel.clone() else {
             return;
         };
-        let (lun, steps) = (op.lun, op.live.steps_done);
+        let (lun, work) = (op.lun, op.work);
         let scrub = matches!(op.phase, Phase::Check | Phase::Repair);
         let Some(array) = self.array_of(lun).cloned() else {
             return;
@@ -40,7 +40,9 @@ impl Machine {
             let text = "it was done before the cancel could stop it".to_owned();
             return self.finish(id, OpState::Succeeded, None, text);
         }
-        if running.is_none() && (steps == 0 || (scrub && !task.scrub_started && !task.sync_seen)) {
+        if running.is_none()
+            && (work.steps == 0 || (scrub && !work.scrub_started && !task.sync_seen))
+        {
             return self.finish(
                 id,
                 OpState::Cancelled,
@@ -105,7 +107,7 @@ impl Machine {
         let seen = self
             .tasks
             .get(&id)
-            .is_some_and(|task| task.sync_seen || task.phases_done > 0);
+            .is_some_and(|task| task.sync_seen || op.work.phases_done > 0);
         let resynced = project::is_dirty(array) == Some(false);
         seen && !project::is_degraded(array)
             && resynced
@@ -298,6 +300,7 @@ impl Machine {
         if let Some(lun) = lun.filter(|_| cancel.hold_recorded) {
             self.drop_hold(lun);
         }
+        self.work(id, |work| work.release_spare = false);
         self.go(id, OpEvent::CancelFailed);
         self.look_again(id, None);
     }

@@ -56,6 +56,7 @@ impl Machine {
         if let Some(action) = running {
             task.wake_at = None;
             self.seen_running(id, action);
+            self.note_scrub(id);
             return;
         }
         let overdue = self.now.mono.since(since) >= START_WINDOW_MS;
@@ -83,6 +84,12 @@ impl Machine {
             return;
         }
         op.live.running_since = Some(now);
+        // The daemon may have died between the kernel's consent and its record.
+        let asked = op.request.is_some();
+        op.work.scrub_started |= asked
+            && matches!(action, SyncAction::Check | SyncAction::Repair)
+            && Phase::of_action(action) == Some(op.phase);
+        let lun = op.lun;
         // A replacement or a re-add is a `recover` for the kernel; only what differs is renamed.
         if let Some(phase) = Phase::of_action(action)
             && !(action == SyncAction::Recover && matches!(op.phase, Phase::ReAdd | Phase::Replace))
@@ -91,6 +98,9 @@ impl Machine {
         }
         if !cancelling {
             self.go(id, OpEvent::Run);
+            if asked {
+                self.outrun_hold(lun);
+            }
         }
     }
 
@@ -114,9 +124,16 @@ impl Machine {
         if self.may_settle(lun) {
             return self.look_again(id, None);
         }
+        if self.is_awaited(lun) {
+            return self.wait_for_assembly(id);
+        }
         if let Err(error) = self.known_lun(lun) {
             let text = error.to_string();
-            let state = OpState::Failed;
+            // What is gone has taken the ground from under the operation.
+            let state = match error {
+                Error::ObjectDeleted { .. } => OpState::Interrupted,
+                _ => OpState::Failed,
+            };
             return self.finish(id, state, Some(error), text);
         }
         if let Some(task) = self.tasks.get_mut(&id)
@@ -134,7 +151,7 @@ impl Machine {
         let Some(array) = self.array_of(lun).cloned() else {
             return;
         };
-        self.own_left_freeze(id, &array);
+        self.take_up_again(id, &array);
         if self.lacks_probes(id) {
             return self.look_again(id, None);
         }
@@ -153,12 +170,12 @@ impl Machine {
             if frozen(&array) && !self.holds.contains_key(&lun) && self.pending_rebuild(&array) {
                 return self.interrupt(id, "somebody else froze the array");
             }
-            self.judge_targets(id, &array);
+            self.judge_targets(id, &array, false);
             if let Some(task) = self.tasks.get_mut(&id) {
-                task.phases_done += 1;
                 task.sync_seen = false;
                 task.last_progress = None;
             }
+            self.work(id, |work| work.phases_done += 1);
         }
         if adopted {
             return self.end_adopted(id, &array);
@@ -178,21 +195,6 @@ impl Machine {
         };
         let asked = std::mem::replace(&mut task.asked_for_probes, lacking);
         lacking && !asked
-    }
-
-    /// After a restart of the daemon a freeze without a hold is what the operation left behind.
-    fn own_left_freeze(&mut self, id: OpId, array: &ArrayFacts) {
-        let held = self
-            .ops
-            .get(&id)
-            .is_some_and(|op| self.holds.contains_key(&op.lun));
-        if let Some(task) = self.tasks.get_mut(&id)
-            && task.resumed
-            && !held
-        {
-            task.resumed = false;
-            task.froze = frozen(array);
-        }
     }
 
     fn pending_rebuild(&self, array: &ArrayFacts) -> bool {
@@ -248,8 +250,9 @@ impl Machine {
             .collect()
     }
 
-    /// After the kernel stopped: a target that did not make it is not tried again.
-    fn judge_targets(&mut self, id: OpId, array: &ArrayFacts) {
+    /// After the kernel stopped: a target that did not make it is not tried again. After a restart
+    /// a target may not have been attached yet: then only those `listed` as faulty have failed.
+    pub(super) fn judge_targets(&mut self, id: OpId, array: &ArrayFacts, listed: bool) {
         let Some(op) = self.ops.get(&id) else { return };
         let lost: Vec<_> = op
             .targets
@@ -260,7 +263,7 @@ impl Machine {
                     .members
                     .iter()
                     .find(|m| m.dev.known() == Some(&target.dev));
-                member.is_none_or(|m| m.state.is_known_and(|state| state.faulty))
+                member.map_or(!listed, |m| m.state.is_known_and(|state| state.faulty))
             })
             .cloned()
             .collect();
@@ -289,6 +292,9 @@ impl Machine {
 
     /// Plans from fresh facts and takes the first step.
     fn plan_next(&mut self, id: OpId, array: &ArrayFacts) {
+        if self.scrub_fell_short(id, array) {
+            return;
+        }
         let Some(op) = self.ops.get(&id) else { return };
         let Some(request) = self.effective_request(id) else {
             return self.complete(id, array);
@@ -306,7 +312,7 @@ impl Machine {
     /// What is still asked for: a scrub that was carried out is not asked for again.
     fn effective_request(&self, id: OpId) -> Option<Request> {
         let op = self.ops.get(&id)?;
-        let scrubbed = self.tasks.get(&id).is_some_and(|task| task.scrub_started);
+        let scrubbed = op.work.scrub_started;
         match op.request.clone()? {
             Request::Verify if scrubbed => None,
             Request::Recover { .. } if scrubbed && op.phase == Phase::Check => None,
@@ -348,7 +354,7 @@ impl Machine {
     }
 
     /// The kernel should begin by itself now; it is given a bounded time to be seen at work.
-    fn expect_running(&mut self, id: OpId) {
+    pub(super) fn expect_running(&mut self, id: OpId) {
         let now = self.now.mono;
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
@@ -380,13 +386,14 @@ impl Machine {
             return;
         };
         op.live.steps_done += 1;
-        let seq = op.live.steps_done;
+        op.work.steps += 1;
+        let seq = op.work.steps;
         // The bound holds for all but the one step that lifts a freeze of its own at the end.
         let ending = self
             .tasks
             .get(&id)
             .is_some_and(|task| task.ending.is_some());
-        if seq > STEPS_MAX && !ending {
+        if op.live.steps_done > STEPS_MAX && !ending {
             let why = format!("gave up after {STEPS_MAX} steps");
             let lun = op.lun_name.clone();
             let drive = None;
@@ -399,6 +406,8 @@ impl Machine {
             // Recorded before the act, so that a release after a crash knows whose it is.
             op.added.insert(drive.id);
         }
+        let freezes = matches!(&action, Action::SetSync { word, .. } if *word == SyncWord::Frozen);
+        op.work.froze |= freezes;
         if !cancelling {
             self.go(id, OpEvent::Prepare);
         }
@@ -462,7 +471,7 @@ impl Machine {
 
     fn op_acted(&mut self, id: OpId, result: Result<(), Error>) {
         let at = self.now.wall;
-        let seq = self.ops.get(&id).map_or(0, |op| op.live.steps_done);
+        let seq = self.ops.get(&id).map_or(0, |op| op.work.steps);
         let error = result.as_ref().err().cloned();
         self.persist(Record::Outcome {
             op: id,
@@ -490,23 +499,22 @@ impl Machine {
         task.started_word = None;
         let mut ends_hold = false;
         if let Action::SetSync { word, .. } = action {
-            match word {
-                SyncWord::Check | SyncWord::Repair => task.scrub_started = true,
-                SyncWord::Frozen | SyncWord::Idle => match &mut task.cancel {
-                    // A word of the preparation that was under way when the cancel came stops nothing.
-                    Some(cancel) if !cancel.stopping => task.froze = *word == SyncWord::Frozen,
-                    Some(cancel) => {
-                        cancel.thawed = cancel.stopped && *word == SyncWord::Idle;
-                        cancel.stopped = true;
-                    }
-                    None => task.froze = *word == SyncWord::Frozen,
-                },
-                SyncWord::Recover | SyncWord::Resync => {}
+            // A word of the preparation that was under way when the cancel came stops nothing.
+            if let Some(cancel) = task.cancel.as_mut().filter(|cancel| cancel.stopping)
+                && matches!(word, SyncWord::Frozen | SyncWord::Idle)
+            {
+                cancel.thawed = cancel.stopped && *word == SyncWord::Idle;
+                cancel.stopped = true;
             }
             if *word != SyncWord::Frozen {
                 task.started_word = Some(*word);
                 ends_hold = task.cancel.is_none();
             }
+            self.work(id, |work| {
+                // Any other word lifts a freeze.
+                work.froze &= *word == SyncWord::Frozen;
+                work.scrub_started |= matches!(word, SyncWord::Check | SyncWord::Repair);
+            });
         }
         if ends_hold && let Some(lun) = lun {
             self.drop_hold(lun);

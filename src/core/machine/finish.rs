@@ -7,7 +7,8 @@ use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, MemberFacts};
 use crate::id::OpId;
 use crate::model::{NotificationEvent, OpKind, Phase};
-use crate::op::{OpEvent, OpState};
+use crate::op::{OpEvent, OpState, Standing};
+use crate::plan;
 use crate::project;
 
 impl Machine {
@@ -27,14 +28,16 @@ impl Machine {
     /// Nothing is left to do: is what was promised true?
     pub(super) fn complete(&mut self, id: OpId, array: &ArrayFacts) {
         let verify_after = self.policy.verify_after;
-        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get_mut(&id)) else {
-            return;
-        };
+        let Some(op) = self.ops.get(&id) else { return };
         let rebuilt = op.kind != OpKind::Verify && !op.targets.is_empty();
-        if verify_after && rebuilt && !task.scrub_started {
-            let action = Action::SetSync {
-                array: array.name.clone(),
-                word: SyncWord::Check,
+        if verify_after && rebuilt && !op.work.scrub_started {
+            let name = array.name.clone();
+            let whole = array.sync.as_ref().is_some_and(plan::whole_range);
+            let action = if whole {
+                let word = SyncWord::Check;
+                Action::SetSync { array: name, word }
+            } else {
+                Action::WholeRange { array: name }
             };
             if let Some(op) = self.ops.get_mut(&id) {
                 op.phase = Phase::Check;
@@ -71,7 +74,7 @@ impl Machine {
             .sync
             .as_ref()
             .and_then(|sync| sync.mismatch_sectors.known().copied())
-            .filter(|_| task.scrub_started);
+            .filter(|_| op.work.scrub_started);
         match (op.phase, mismatch) {
             (Phase::Check, Some(sectors)) if sectors > 0 => {
                 self.fail(
@@ -97,7 +100,7 @@ impl Machine {
     pub(super) fn cannot_go_on(&mut self, id: OpId, error: Error, array: &ArrayFacts) {
         let Some(op) = self.ops.get(&id) else { return };
         let whole = !project::is_degraded(array);
-        let done_something = self.tasks.get(&id).is_some_and(|task| task.phases_done > 0);
+        let done_something = op.work.phases_done > 0;
         if whole
             && done_something
             && matches!(
@@ -142,7 +145,7 @@ impl Machine {
     /// Ends an operation, after lifting a freeze of its own that would otherwise stay behind.
     fn end(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
         let Some(op) = self.ops.get(&id) else { return };
-        let held = self.holds.contains_key(&op.lun);
+        let (held, froze) = (self.holds.contains_key(&op.lun), op.work.froze);
         let still_frozen = self.array_of(op.lun).filter(|array| frozen(array));
         let thaw = still_frozen.map(|array| array.name.clone());
         let (Some(array), false) = (thaw, held) else {
@@ -151,7 +154,7 @@ impl Machine {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        if task.ending.is_some() || !task.froze {
+        if task.ending.is_some() || !froze {
             return self.finish(id, state, error, text);
         }
         task.ending = Some((state, error, text));
@@ -171,7 +174,7 @@ impl Machine {
             return;
         };
         let (lun, cancel) = (op.lun, task.cancel.as_ref());
-        let ours = task.froze || cancel.is_some_and(|cancel| cancel.stopped && !cancel.thawed);
+        let ours = op.work.froze || cancel.is_some_and(|cancel| cancel.stopped && !cancel.thawed);
         let left = self
             .array_of(lun)
             .filter(|array| ours && frozen(array) && self.identity(array) == lun)
@@ -206,10 +209,15 @@ impl Machine {
         });
         op.message = text;
         op.live.eta_s = None;
+        op.after = self.luns.get(&op.lun).map(|entry| Standing::of(&entry.lun));
+        let asked = op.request.is_some();
         let (lun, told) = (op.lun, format!("operation {id} {after}: {}", op.message));
         let task = self.tasks.remove(&id);
         self.persist_op(id);
         self.unclaim(id);
+        if asked && after == OpState::Succeeded {
+            self.outrun_hold(lun);
+        }
         self.notify(
             Some(NotificationEvent::LunModify),
             Some(lun),
@@ -290,11 +298,17 @@ impl Machine {
 
     /// An operation that the kernel or somebody else began is over: what did it leave?
     pub(super) fn end_adopted(&mut self, id: OpId, array: &ArrayFacts) {
-        let Some(op) = self.ops.get(&id) else { return };
-        let lun = op.lun_name.clone();
         if frozen(array) && project::is_degraded(array) {
             return self.interrupt(id, "somebody else froze the array");
         }
+        let phase = self.ops.get(&id).map(|op| op.phase);
+        if matches!(phase, Some(Phase::Check | Phase::Repair))
+            && self.adopted_scrub_fell_short(id, array)
+        {
+            return;
+        }
+        let Some(op) = self.ops.get(&id) else { return };
+        let lun = op.lun_name.clone();
         let sync = array.sync.as_ref();
         let mismatch = sync
             .and_then(|sync| sync.mismatch_sectors.known().copied())

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::action::Action;
 use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
-use crate::id::{DevNo, LunId, OpId, Wall};
-use crate::model::{Drive, Lun, NotificationEvent, OpView};
+use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
+use crate::model::{Drive, Health, Lun, NotificationEvent, OpView, Role};
 use crate::op::Op;
 use crate::plan::{Plan, PoolEntry};
 
@@ -86,6 +86,33 @@ pub struct SeenLun {
     pub last_seen: Wall,
     /// It was seen to go.
     pub gone: bool,
+    /// Fault state when last seen; [`None`]: written by a version that did not keep it.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// When it was last seen healthy; [`None`]: never.
+    #[serde(default)]
+    pub healthy_at: Option<Wall>,
+}
+
+/// A drive as the ledger remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenDrive {
+    /// Identity.
+    pub id: DriveId,
+    /// Lasting name.
+    pub stable_name: String,
+    /// Node when last seen, `/dev/sda1`.
+    pub device: String,
+    /// LUN that it belonged to; [`None`] in the pool.
+    pub lun: Option<LunId>,
+    /// Its slot there.
+    pub slot: Option<u32>,
+    /// What it was to its LUN.
+    pub role: Role,
+    /// When it was last seen so.
+    pub last_seen: Wall,
+    /// It is no drive of ours any more: unplugged, or taken out of its LUN or of the pool.
+    pub gone: bool,
 }
 
 /// What the ledger is told. Every record is complete in itself (an upsert), so that one told
@@ -112,13 +139,15 @@ pub enum Record {
     /// A drive of the pool, as it stands.
     Pool(PoolEntry),
     /// No longer in the pool.
-    PoolRemoved(crate::id::DriveId),
+    PoolRemoved(DriveId),
     /// This LUN's recovery is held.
     Hold { lun: LunId, name: String, at: Wall },
     /// No longer held.
     HoldReleased(LunId),
     /// A LUN as last seen.
     Lun(SeenLun),
+    /// A drive as last seen.
+    Drive(SeenDrive),
 }
 
 /// What the ledger remembers at start.
@@ -134,8 +163,13 @@ pub struct LedgerState {
     pub holds: BTreeMap<LunId, (String, Wall)>,
     /// LUNs seen before.
     pub luns: Vec<SeenLun>,
+    /// Drives seen before.
+    pub drives: Vec<SeenDrive>,
     /// Why the ledger does not work, if it does not.
     pub degraded: Option<String>,
+    /// The host was started anew since the ledger was written last, or that cannot be told: arrays
+    /// that are not there yet may still be assembled.
+    pub rebooted: bool,
 }
 
 /// What happened.
@@ -180,6 +214,8 @@ pub enum Input {
     },
     /// The moment of [`Machine::next_wake`](super::Machine) has come.
     Timer,
+    /// The daemon is about to end in good order: what is known goes into the ledger.
+    Stop,
 }
 
 /// What is to be done.

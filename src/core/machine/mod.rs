@@ -15,6 +15,9 @@ mod names;
 mod progress;
 #[cfg(test)]
 mod properties;
+mod resume;
+mod scrub;
+mod seen;
 mod task;
 mod view;
 mod world;
@@ -22,14 +25,15 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::Inventory;
-use crate::id::{DevNo, LunId, Mono, Now, OpId, Wall};
+use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
 use crate::model::{Lun, NotificationEvent};
 use crate::op::Op;
 use crate::plan::PoolEntry;
 use crate::policy::Policy;
 
 pub use io::{
-    ActId, Command, Effect, Input, LedgerState, PersistId, Record, Reply, SeenLun, Snapshot, Token,
+    ActId, Command, Effect, Input, LedgerState, PersistId, Record, Reply, SeenDrive, SeenLun,
+    Snapshot, Token,
 };
 use task::{ActOwner, Pending, Task};
 
@@ -42,6 +46,10 @@ struct Entry {
     lun: Lun,
     /// What the kernel says instead, and in how many scans in a row it did.
     contradiction: Option<(String, u32)>,
+    /// When it was last seen healthy.
+    healthy_at: Option<Wall>,
+    /// When the ledger was told of it last.
+    recorded_at: Wall,
 }
 
 /// Which scan is wanted and which is under way.
@@ -66,6 +74,8 @@ pub struct Machine {
     inventory: Inventory,
     luns: BTreeMap<LunId, Entry>,
     gone: BTreeMap<LunId, SeenLun>,
+    /// Drives of LUNs and of the pool, present and past.
+    seen_drives: BTreeMap<DriveId, SeenDrive>,
     ops: BTreeMap<OpId, Op>,
     tasks: BTreeMap<OpId, Task>,
     last_op: u64,
@@ -73,6 +83,8 @@ pub struct Machine {
     holds: BTreeMap<LunId, (String, Wall)>,
     /// Held LUNs whose recovery the kernel runs all the same, with the moment it was first seen.
     hold_broken_at: BTreeMap<LunId, Mono>,
+    /// Until then LUNs of the ledger that are not there may still be assembled.
+    await_until: Mono,
     ledger_degraded: Option<String>,
     scan: ScanState,
     /// Arrays being read, and whether they became dirty again meanwhile.
@@ -106,12 +118,14 @@ impl Machine {
             inventory: Inventory::default(),
             luns: BTreeMap::new(),
             gone: BTreeMap::new(),
+            seen_drives: BTreeMap::new(),
             ops: BTreeMap::new(),
             tasks: BTreeMap::new(),
             last_op: 0,
             pool: Vec::new(),
             holds: BTreeMap::new(),
             hold_broken_at: BTreeMap::new(),
+            await_until: Mono::default(),
             ledger_degraded: None,
             scan: ScanState::default(),
             reading: BTreeMap::new(),
@@ -149,6 +163,10 @@ impl Machine {
             Input::ActLate { id } => self.on_act_late(id),
             Input::Persisted { id, result } => self.on_persisted(id, result),
             Input::Timer => self.on_timer(),
+            Input::Stop => {
+                self.farewell();
+                return std::mem::take(&mut self.out);
+            }
         }
         self.settle();
         if std::mem::take(&mut self.changed) {
@@ -187,7 +205,8 @@ impl Machine {
             .map(|at| at.after(world::HALF_MS))
             .filter(|at| *at > self.now.mono)
             .min();
-        [rescan, progress, tasks, holds, reads, halves]
+        let awaited = self.awaits_any().then_some(self.await_until);
+        [rescan, progress, tasks, holds, reads, halves, awaited]
             .into_iter()
             .flatten()
             .min()
@@ -199,8 +218,14 @@ impl Machine {
         self.pool = state.pool;
         self.holds = state.holds;
         self.ledger_degraded = state.degraded;
+        if state.rebooted {
+            self.await_until = self.now.mono.after(resume::ASSEMBLY_MS);
+        }
         for seen in state.luns {
             self.gone.insert(seen.id, seen);
+        }
+        for seen in state.drives {
+            self.seen_drives.insert(seen.id, seen);
         }
         for op in state.ops {
             self.last_op = self.last_op.max(op.id.0);
@@ -222,7 +247,7 @@ impl Machine {
             .filter(|(_, at)| now >= **at)
             .map(|(name, _)| name.clone())
             .collect();
-        self.scan.wanted |= self.half_has_lasted();
+        self.scan.wanted |= self.half_has_lasted() || self.awaits_in_vain();
         for name in due {
             self.read_later.remove(&name);
             self.on_dirty_array(name);

@@ -65,7 +65,8 @@ impl Machine {
     /// pool also by the lasting name under which they were registered.
     ///
     /// # Errors
-    /// [`Error::ObjectNotFound`] with the drives there are, or [`Error::Ambiguous`].
+    /// [`Error::ObjectNotFound`] with the drives there are, [`Error::Ambiguous`], or
+    /// [`Error::ObjectDeleted`] for one that was a member or a spare and is gone.
     pub fn resolve_drive(&self, name: &str) -> Result<DriveId, Error> {
         let called = |device: &&DeviceFacts| {
             device.name == name
@@ -92,8 +93,20 @@ impl Machine {
             .collect();
         found.sort_unstable();
         found.dedup();
+        let was = || {
+            self.seen_drives.values().any(|seen| {
+                seen.device == name
+                    || seen.device.strip_prefix("/dev/") == Some(name)
+                    || seen.stable_name == name
+                    || seen.id.to_string().eq_ignore_ascii_case(name)
+            })
+        };
         match found.as_slice() {
             [only] => Ok(*only),
+            [] if was() => Err(Error::ObjectDeleted {
+                kind: ObjectKind::Drive,
+                name: name.to_owned(),
+            }),
             [] => Err(Error::ObjectNotFound {
                 kind: ObjectKind::Drive,
                 name: name.to_owned(),

@@ -95,16 +95,18 @@ impl Machine {
         let (Some(op), Some(task)) = (self.ops.get_mut(&id), self.tasks.get_mut(&id)) else {
             return;
         };
-        let phases = u64::from(task.phases_expected.max(task.phases_done + 1));
+        let work = op.work;
+        let phases = u64::from(work.phases_expected.max(work.phases_done + 1));
         let share = (done_kib.min(total_kib) * 100)
             .checked_div(total_kib)
             .unwrap_or(0);
-        let percent = (u64::from(task.phases_done) * 100 + share) / phases;
+        let percent = (u64::from(work.phases_done) * 100 + share) / phases;
         let percent = u32::try_from(percent.min(99)).unwrap_or(99);
         let shown = op.percent;
         op.percent = op.percent.max(percent);
         // Also after a restart it must not fall, so each new one is written down.
         let rose = op.percent > shown;
+        let past_sixteenth = done_kib.saturating_mul(16) >= total_kib;
         // The kernel's own rate is an average over half a minute; the first reading has none.
         let fresh = speed_kib.saturating_mul(1024);
         let rate = op
@@ -125,6 +127,9 @@ impl Machine {
         self.changed = true;
         if rose {
             self.persist_op(id);
+        }
+        if past_sixteenth {
+            self.scrub_is_seen(id);
         }
     }
 }

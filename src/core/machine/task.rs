@@ -74,21 +74,14 @@ pub(super) struct Task {
     pub(super) wake_at: Option<Mono>,
     /// The kernel was seen at work in this phase.
     pub(super) sync_seen: bool,
-    /// `check` or `repair` was accepted by the kernel.
-    pub(super) scrub_started: bool,
     /// The start word that the kernel accepted last and has not been seen to follow yet.
     pub(super) started_word: Option<SyncWord>,
-    /// Somebody's freeze that is ours to lift again when the operation ends.
-    pub(super) froze: bool,
     /// It was unfinished when the daemon started.
     pub(super) resumed: bool,
     /// Facts were read again for want of probes.
     pub(super) asked_for_probes: bool,
     /// How it is to end, once the array is thawed.
     pub(super) ending: Option<(OpState, Option<Error>, String)>,
-    /// Phases finished, and phases expected in all, for the percentage.
-    pub(super) phases_done: u32,
-    pub(super) phases_expected: u32,
     /// Times in a row that the array was busy.
     pub(super) busy: u32,
     /// What went wrong last, for an ending that has nothing better to say.
@@ -104,14 +97,10 @@ impl Task {
             cancel: None,
             wake_at: None,
             sync_seen: false,
-            scrub_started: false,
             started_word: None,
-            froze: false,
             resumed: false,
             asked_for_probes: false,
             ending: None,
-            phases_done: 0,
-            phases_expected: 1,
             busy: 0,
             last_error: None,
             last_progress: None,
@@ -124,7 +113,10 @@ impl Task {
         let mut task = Self::new(Stage::NeedFacts { scan: 1 });
         task.resumed = true;
         if op.state == OpState::Cancelling {
-            task.cancel = Some(Cancel::default());
+            task.cancel = Some(Cancel {
+                release_spare: op.work.release_spare,
+                ..Cancel::default()
+            });
         }
         task
     }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Effect, Entry, Machine, Record, SeenLun};
+use super::seen::{seen, worse_than_seen};
+use super::{Effect, Entry, Machine, Record};
 use crate::Error;
 use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level};
 use crate::id::{DevNo, LunId};
@@ -103,6 +104,8 @@ impl Machine {
         }
         self.adopt();
         self.settle_pool();
+        self.note_drives();
+        self.renew_records();
         self.answer_pending();
     }
 
@@ -137,7 +140,7 @@ impl Machine {
                 self.arrive(id, name);
             }
         }
-        if self.gone.values().any(|seen| !seen.gone) {
+        if self.awaits_in_vain() {
             self.bury_the_unseen();
         }
     }
@@ -275,31 +278,42 @@ impl Machine {
         let Some(lun) = self.projected(id, name) else {
             return;
         };
-        let text = format!("{name} ({}) is {}", lun.level, describe(&lun));
-        let record = seen(&lun, self.now.wall, false);
-        self.gone.remove(&id);
+        let mut text = format!("{name} ({}) is {}", lun.level, describe(&lun));
+        let before = self.gone.remove(&id);
+        if let Some(worse) = before
+            .as_ref()
+            .and_then(|seen| worse_than_seen(seen, &lun, self.now.wall))
+        {
+            text = format!("{text}; {worse}");
+        }
+        let healthy_at = before.and_then(|seen| seen.healthy_at);
         self.luns.insert(
             id,
             Entry {
                 array: name.to_owned(),
                 lun,
                 contradiction: None,
+                healthy_at,
+                recorded_at: self.now.wall,
             },
         );
-        self.persist(Record::Lun(record));
+        self.note_health(id);
+        self.record_lun(id, false);
         self.notify(Some(NotificationEvent::LunArrive), Some(id), None, text);
     }
 
     fn depart(&mut self, id: LunId) {
+        if !self.luns.contains_key(&id) {
+            return;
+        }
+        self.record_lun(id, true);
         let Some(entry) = self.luns.remove(&id) else {
             return;
         };
         self.read_at.remove(&entry.array);
         self.read_later.remove(&entry.array);
         self.not_ready_since.remove(&id);
-        let record = seen(&entry.lun, self.now.wall, true);
-        self.gone.insert(id, record.clone());
-        self.persist(Record::Lun(record));
+        self.gone.insert(id, seen(&entry, self.now.wall, true));
         self.changed = true;
         let text = format!("{} is gone", entry.array);
         self.notify(Some(NotificationEvent::LunDepart), Some(id), None, text);
@@ -353,8 +367,13 @@ impl Machine {
             observed_at_ms: lun.observed_at_ms,
             ..before.clone()
         } == lun;
-        if renamed || before.links != lun.links || before.level != lun.level {
-            self.persist(Record::Lun(seen(&lun, self.now.wall, false)));
+        self.note_health(id);
+        if renamed
+            || before.links != lun.links
+            || before.level != lun.level
+            || before.health != lun.health
+        {
+            self.record_lun(id, false);
         }
         self.changed = true;
         if unchanged {
@@ -509,19 +528,8 @@ fn is_half(array: &ArrayFacts) -> bool {
             .is_known_and(|state| *state == ArrayState::Inactive)
 }
 
-fn seen(lun: &Lun, at: crate::id::Wall, gone: bool) -> SeenLun {
-    SeenLun {
-        id: lun.id,
-        name: lun.name.clone(),
-        links: lun.links.clone(),
-        level: lun.level.clone(),
-        last_seen: at,
-        gone,
-    }
-}
-
 /// One clause on a LUN's state, for the journal.
-fn describe(lun: &Lun) -> String {
+pub(super) fn describe(lun: &Lun) -> String {
     let health = match lun.health {
         Health::Healthy => "healthy",
         Health::Rebuilding => "rebuilding",

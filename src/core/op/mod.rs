@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::action::Target;
 use crate::id::{DriveId, LunId, Mono, OpId, Wall};
-use crate::model::{OpKind, Origin, Phase};
+use crate::model::{Health, Lun, LunStatus, OpKind, Origin, Phase};
 use crate::plan::Request;
 
 pub use state::{OpEvent, OpState};
@@ -54,9 +54,68 @@ pub struct Op {
     pub ended_at: Option<Wall>,
     /// One sentence for people.
     pub message: String,
+    /// How the LUN stood when it began.
+    #[serde(default)]
+    pub before: Option<Standing>,
+    /// How the LUN stood when it ended.
+    #[serde(default)]
+    pub after: Option<Standing>,
+    /// How far its steps have come.
+    #[serde(default)]
+    pub work: Work,
     /// What runs only in memory.
     #[serde(skip)]
     pub live: Live,
+}
+
+/// What the next start of the daemon has to know of an operation's steps in order to go on: the
+/// array's own files do not tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Work {
+    /// Steps written down so far; numbers them.
+    pub steps: u32,
+    /// Phases finished.
+    pub phases_done: u32,
+    /// Phases expected in all, for the percentage; 0 counts as 1.
+    pub phases_expected: u32,
+    /// The kernel accepted `check` or `repair`.
+    pub scrub_started: bool,
+    /// That check or repair was seen beyond its first sixteenth: until there, kernels before 6.11
+    /// leave no trace of its having been stopped.
+    pub scrub_seen: bool,
+    /// So often it ended without being seen beyond its first sixteenth.
+    pub scrub_unseen: u32,
+    /// It froze the array, or was about to, and has not lifted that again.
+    pub froze: bool,
+    /// The cancel that is under way gives back the drives that it has attached.
+    pub release_spare: bool,
+}
+
+/// How a LUN stood at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Availability.
+    pub status: LunStatus,
+    /// Fault state.
+    pub health: Health,
+    /// Slots with an in-sync occupant; [`None`]: unknown.
+    pub members_in_sync: Option<u32>,
+    /// Slots; [`None`]: unknown.
+    pub members_wanted: Option<u32>,
+}
+
+impl Standing {
+    /// How this LUN stands.
+    #[must_use]
+    pub const fn of(lun: &Lun) -> Self {
+        Self {
+            status: lun.status,
+            health: lun.health,
+            members_in_sync: lun.redundancy.members_in_sync,
+            members_wanted: lun.redundancy.members_wanted,
+        }
+    }
 }
 
 /// The part of an operation that need not outlive the daemon.
@@ -68,6 +127,6 @@ pub struct Live {
     pub eta_s: Option<u64>,
     /// When the kernel was first seen to work on it.
     pub running_since: Option<Mono>,
-    /// Steps performed so far; bounded.
+    /// Steps performed since the daemon started; bounded.
     pub steps_done: u32,
 }

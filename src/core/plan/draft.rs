@@ -1,7 +1,7 @@
 //! A plan while it is written: steps whose effect is already there are left out as they are added.
 
 use crate::action::{Action, SyncWord, Target};
-use crate::facts::SyncAction;
+use crate::facts::{SyncAction, SyncFacts};
 use crate::model::Phase;
 
 use super::spare::{Candidate, Method, Verdict};
@@ -70,6 +70,19 @@ impl<'v, 'a> Draft<'v, 'a> {
             self.step(
                 Action::MakeReadWrite { array },
                 "nothing is recovered while the array waits for its first write",
+            );
+        }
+    }
+
+    /// Has the next check or repair go over everything: one that was stopped has left its place
+    /// in `sync_min`, where the next would begin (`drivers/md/md.c:md_do_sync`).
+    pub(super) fn whole_range(&mut self) {
+        let sync = self.view.ctx.array.sync.as_ref();
+        if !sync.is_some_and(whole_range) {
+            let array = self.view.name();
+            self.step(
+                Action::WholeRange { array },
+                "a check that was stopped would be continued, and the rest passed over",
             );
         }
     }
@@ -170,6 +183,13 @@ impl<'v, 'a> Draft<'v, 'a> {
         let copies = self.plan.targets.len();
         self.finish(copies)
     }
+}
+
+/// Whether a check would go over everything.
+#[must_use]
+pub fn whole_range(sync: &SyncFacts) -> bool {
+    sync.sync_min.is_known_and(|sectors| *sectors == 0)
+        && sync.sync_max.is_known_and(Option::is_none)
 }
 
 /// What is at risk while the plan runs.

@@ -31,6 +31,7 @@ use crate::model::{Lun, Phase};
 pub use crate::model::PoolEntry;
 
 pub use check::check;
+pub use draft::whole_range;
 pub use recover::plan;
 pub use register::refuse_registration;
 pub use spare::{Candidate, Method, Need, Rejection, Source, Verdict, judge_spares, probes_wanted};

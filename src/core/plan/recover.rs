@@ -143,6 +143,7 @@ fn rewrite(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
     let rule = "what differs is rewritten, as asked for";
     let mut draft = Draft::new(view, Phase::Repair, rule).candidates(considered(view, failing));
     draft.wake();
+    draft.whole_range();
     draft.start(SyncWord::Repair, "what differs is rewritten");
     draft.finish(1)
 }
@@ -193,6 +194,7 @@ fn verify(view: &View<'_>) -> Result<Plan, Error> {
     verify_refusal(view)?;
     let mut draft = Draft::new(view, Phase::Check, "all copies are read and compared");
     draft.wake();
+    draft.whole_range();
     draft.start(SyncWord::Check, "all copies are read and compared");
     Ok(draft.finish(1))
 }

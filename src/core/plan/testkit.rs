@@ -426,6 +426,9 @@ pub(crate) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFa
             completed: Fact::Known(SyncCompleted::None),
             degraded: Fact::Known(0),
             mismatch_sectors: Fact::Known(0),
+            last_action: Fact::Known(None),
+            sync_min: Fact::Known(0),
+            sync_max: Fact::Known(None),
         }),
         resync_start: Fact::Known(Position::Done),
         reshaping: Fact::Known(false),
@@ -448,6 +451,7 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
     let word = |action: &Action| match action {
         Action::SetSync { word, .. } => word.as_str().to_owned(),
         Action::ClearResyncStart { .. } => "clear resync_start".to_owned(),
+        Action::WholeRange { .. } => "whole range".to_owned(),
         Action::MakeReadWrite { .. } => "rw".to_owned(),
         Action::AddSpare { drive, .. } => format!("add {}", drive.name),
         Action::ReAdd { drive, .. } => format!("re-add {}", drive.name),

@@ -79,6 +79,9 @@ fn any_sync() -> impl Strategy<Value = SyncFacts> {
             completed,
             degraded,
             mismatch_sectors: Fact::Known(0),
+            last_action: Fact::Known(None),
+            sync_min: Fact::Known(0),
+            sync_max: Fact::Known(None),
         })
 }
 

@@ -30,6 +30,11 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
         Action::ClearResyncStart { array } => {
             write_value(&hand.md(array)?.join("resync_start"), "none")
         }
+        Action::WholeRange { array } => {
+            let md = hand.md(array)?;
+            write_value(&md.join("sync_min"), "0")?;
+            write_value(&md.join("sync_max"), "max")
+        }
         Action::MakeReadWrite { array } => hand.make_read_write(array),
         Action::AddSpare { array, drive } => hand.add(array, drive, "--add-spare"),
         Action::ReAdd { array, drive } => hand.re_add(array, drive),

@@ -144,6 +144,9 @@ fn sync(md: &Path) -> Option<SyncFacts> {
         completed: fact(&md.join("sync_completed"), parse::sync_completed),
         degraded: fact(&md.join("degraded"), parse::number),
         mismatch_sectors: fact(&md.join("mismatch_cnt"), parse::number),
+        last_action: fact(&md.join("last_sync_action"), parse::last_sync_action),
+        sync_min: fact(&md.join("sync_min"), parse::number),
+        sync_max: fact(&md.join("sync_max"), parse::sync_max),
     })
 }
 

@@ -78,6 +78,30 @@ pub fn sync_action(source: &str, text: &str) -> Result<SyncAction, Error> {
     })
 }
 
+/// `md/last_sync_action`: the words of [`sync_action`], and those of kernels before 6.11, `none`
+/// and `recovery`. [`None`] before anything ran.
+///
+/// # Errors
+/// When the word is unknown.
+pub fn last_sync_action(source: &str, text: &str) -> Result<Option<SyncAction>, Error> {
+    match text.trim() {
+        "none" | "idle" => Ok(None),
+        "recovery" => Ok(Some(SyncAction::Recover)),
+        word => sync_action(source, word).map(Some),
+    }
+}
+
+/// `md/sync_max`: sectors, or `max`, which is [`None`].
+///
+/// # Errors
+/// On any other text.
+pub fn sync_max(source: &str, text: &str) -> Result<Option<u64>, Error> {
+    match text.trim() {
+        "max" => Ok(None),
+        other => number(source, other).map(Some),
+    }
+}
+
 /// `md/sync_completed`: `none`, `delayed`, or `done / total` in sectors.
 ///
 /// # Errors

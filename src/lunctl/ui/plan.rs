@@ -207,6 +207,7 @@ fn words(action: &Action) -> String {
         Action::ClearResyncStart { array } => {
             format!("clear the mark that an interrupted repair left on {array}")
         }
+        Action::WholeRange { array } => format!("have {array} checked from end to end"),
         Action::MakeReadWrite { array } => format!("make {array} writable"),
         Action::AddSpare { array, drive } => {
             format!("add {} to {array} as a spare", node(&drive.name))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lun_core::Error;
 use lun_core::id::{LunId, NAMESPACE, OpId, Wall};
-use lun_core::machine::{LedgerState, Record, SeenLun};
+use lun_core::machine::{LedgerState, Record, SeenDrive, SeenLun};
 use lun_core::op::Op;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use serde::de::DeserializeOwned;
@@ -19,12 +19,14 @@ pub(super) const FILE: &str = "lund.db";
 const KEEP_IN_LEDGER: u32 = 10_000;
 /// Operation records between two looks for operations to forget.
 const PRUNE_EVERY: u32 = 256;
+/// A new UUID for each boot of the host.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How long after a failed try to open the ledger the next one is made.
 const REOPEN_AFTER: Duration = Duration::from_secs(30);
 
 /// Each entry takes the schema one version up; `user_version` says how many were applied.
 /// Entries are never changed once released, only added.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE ops(
         id INTEGER PRIMARY KEY, lun TEXT NOT NULL, state TEXT NOT NULL, json TEXT NOT NULL,
@@ -36,6 +38,9 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE pool(id TEXT PRIMARY KEY, place INTEGER NOT NULL, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE holds(lun TEXT PRIMARY KEY, name TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE luns(id TEXT PRIMARY KEY, json TEXT NOT NULL, last_seen INTEGER NOT NULL,
+        gone INTEGER NOT NULL) WITHOUT ROWID;
+", "
+    CREATE TABLE drives(id TEXT PRIMARY KEY, json TEXT NOT NULL, last_seen INTEGER NOT NULL,
         gone INTEGER NOT NULL) WITHOUT ROWID;
 "];
 
@@ -138,7 +143,8 @@ fn ledger_error(what: &str, detail: &str) -> Error {
 
 fn open_and_load(path: &Path, keep: usize) -> Result<(Connection, LedgerState, Uuid), Failure> {
     let connection = open_database(path)?;
-    let state = load(&connection, keep)?;
+    let mut state = load(&connection, keep)?;
+    state.rebooted = new_boot(&connection)?;
     let provider = provider_id(&connection)?;
     Ok((connection, state, provider))
 }
@@ -241,6 +247,31 @@ fn provider_id(connection: &Connection) -> Result<Uuid, Failure> {
     Ok(id)
 }
 
+/// Whether this is another boot of the host than the one that the ledger was opened in last, or
+/// that cannot be told. The new boot is remembered.
+fn new_boot(connection: &Connection) -> Result<bool, Failure> {
+    let now = match std::fs::read_to_string(BOOT_ID) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) => {
+            tracing::warn!("{BOOT_ID} cannot be read: {error}");
+            return Ok(true);
+        }
+    };
+    let then: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if then.as_ref() == Some(&now) {
+        return Ok(false);
+    }
+    connection.execute(
+        "INSERT OR REPLACE INTO meta(key, value) VALUES('boot', ?1)",
+        params![now],
+    )?;
+    Ok(true)
+}
+
 /// Without a ledger the provider's GUID is derived from the machine's, so that it lasts at least
 /// as long as the failure.
 fn fallback_provider() -> Uuid {
@@ -277,6 +308,7 @@ fn load(connection: &Connection, keep: usize) -> Result<LedgerState, Failure> {
     let last_op: i64 = connection.query_row(highest, [], |row| row.get(0))?;
     let pool = rows(connection, "SELECT json FROM pool ORDER BY place, id", [])?;
     let luns: Vec<SeenLun> = rows(connection, "SELECT json FROM luns ORDER BY id", [])?;
+    let drives: Vec<SeenDrive> = rows(connection, "SELECT json FROM drives ORDER BY id", [])?;
     let mut holds = std::collections::BTreeMap::new();
     let mut statement = connection.prepare("SELECT lun, name, at FROM holds")?;
     let mut found = statement.query([])?;
@@ -292,7 +324,9 @@ fn load(connection: &Connection, keep: usize) -> Result<LedgerState, Failure> {
         pool,
         holds,
         luns,
+        drives,
         degraded: None,
+        rebooted: true,
     })
 }
 
@@ -368,18 +402,31 @@ fn write_record(connection: &Connection, record: &Record) -> Result<(), WriteErr
         Record::HoldReleased(lun) => {
             connection.execute("DELETE FROM holds WHERE lun = ?1", params![lun.to_string()])?;
         }
+        Record::Drive(seen) => {
+            let row = (seen.id.to_string(), serde_json::to_string(seen)?);
+            write_seen(connection, "drives", row, int(seen.last_seen.0), seen.gone)?;
+        }
         Record::Lun(seen) => {
-            connection.execute(
-                "INSERT OR REPLACE INTO luns(id, json, last_seen, gone) VALUES(?1, ?2, ?3, ?4)",
-                params![
-                    seen.id.to_string(),
-                    serde_json::to_string(seen)?,
-                    int(seen.last_seen.0),
-                    seen.gone
-                ],
-            )?;
+            let row = (seen.id.to_string(), serde_json::to_string(seen)?);
+            write_seen(connection, "luns", row, int(seen.last_seen.0), seen.gone)?;
         }
     }
+    Ok(())
+}
+
+/// A LUN or a drive as last seen: its id and its JSON.
+fn write_seen(
+    connection: &Connection,
+    table: &str,
+    (id, json): (String, String),
+    last_seen: i64,
+    gone: bool,
+) -> Result<(), rusqlite::Error> {
+    let sql =
+        format!("INSERT OR REPLACE INTO {table}(id, json, last_seen, gone) VALUES(?1, ?2, ?3, ?4)");
+    connection
+        .prepare_cached(&sql)?
+        .execute(params![id, json, last_seen, gone])?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@ use std::sync::mpsc;
 
 use lun_core::action::{Action, SyncWord};
 use lun_core::id::{DriveId, LunId, OpId, Wall};
-use lun_core::machine::SeenLun;
+use lun_core::machine::{SeenDrive, SeenLun};
 use lun_core::model::{OpKind, Origin, Phase};
 use lun_core::op::{Live, Op, OpState};
 use lun_core::plan::PoolEntry;
@@ -37,6 +37,9 @@ fn op(id: u64, ended: bool) -> Op {
         started_at: Wall(1_000),
         ended_at: ended.then_some(Wall(2_000)),
         message: "copying".to_owned(),
+        before: None,
+        after: None,
+        work: lun_core::op::Work::default(),
         live: Live::default(),
     }
 }
@@ -79,6 +82,16 @@ fn all_kinds() -> Vec<Record> {
         array: "md0".to_owned(),
         word: SyncWord::Recover,
     };
+    let drive = SeenDrive {
+        id: DriveId(Uuid::from_u128(5)),
+        stable_name: "/dev/disk/by-id/five".to_owned(),
+        device: "/dev/sda".to_owned(),
+        lun: Some(LUN),
+        slot: Some(1),
+        role: lun_core::model::Role::Faulty,
+        last_seen: Wall(6),
+        gone: false,
+    };
     let seen = SeenLun {
         id: LUN,
         name: "md0".to_owned(),
@@ -86,6 +99,8 @@ fn all_kinds() -> Vec<Record> {
         level: "raid1".to_owned(),
         last_seen: Wall(5),
         gone: true,
+        health: Some(lun_core::model::Health::Healthy),
+        healthy_at: Some(Wall(4)),
     };
     vec![
         Record::Op(Box::new(op(1, true))),
@@ -112,6 +127,7 @@ fn all_kinds() -> Vec<Record> {
             at: Wall(9),
         },
         Record::Lun(seen),
+        Record::Drive(drive),
     ]
 }
 
@@ -124,7 +140,11 @@ fn what_was_written_is_read_back() {
         state,
         provider,
     } = Ledger::open(&state_dir, 10).unwrap();
-    assert_eq!(state, LedgerState::default());
+    let nothing = LedgerState {
+        rebooted: true,
+        ..LedgerState::default()
+    };
+    assert_eq!(state, nothing);
     assert!(write(&ledger, all_kinds()).iter().all(Result::is_ok));
     assert!(
         write(&ledger, all_kinds()).iter().all(Result::is_ok),
@@ -153,6 +173,8 @@ fn what_was_written_is_read_back() {
         Some(&("md0".to_owned(), Wall(9)))
     );
     assert_eq!(again.state.luns.len(), 1);
+    assert_eq!(again.state.drives.len(), 1);
+    assert!(!again.state.rebooted, "it is the same boot");
     assert_eq!(again.state.degraded, None);
     assert!(
         write(&again.ledger, vec![Record::HoldReleased(LUN)])

@@ -17,6 +17,12 @@ impl World {
         match action {
             Action::SetSync { word, .. } => self.word(*word),
             Action::ClearResyncStart { .. } => panic!("not for plans"),
+            Action::WholeRange { .. } => {
+                if let Some(sync) = self.array_mut().sync.as_mut() {
+                    sync.sync_min = Fact::Known(0);
+                    sync.sync_max = Fact::Known(None);
+                }
+            }
             Action::MakeReadWrite { .. } => {
                 self.array_mut().state = Fact::Known(ArrayState::Clean);
                 self.look(SyncAction::Idle);

@@ -1,0 +1,167 @@
+//! Whether a check or a repair came to its end. The kernel answers success to the word and says
+//! nothing when somebody stops what it began; but one that was stopped leaves its place in `sync_min`,
+//! one that came to its end leaves 0 there, and `last_sync_action` tells whether it ran at all
+//! (`drivers/md/md.c:md_do_sync`). Kernels before 6.11 keep the place in sixteenths: until the first
+//! has been passed, 0 tells nothing (docs/kernel-notes.md).
+
+use super::Machine;
+use super::finish::phase_word;
+use crate::Error;
+use crate::facts::{ArrayFacts, Fact, SyncAction, SyncCompleted};
+use crate::id::OpId;
+use crate::model::Phase;
+use crate::op::OpState;
+
+/// Looks, half a second apart, at a check that was accepted and is not seen to run.
+const LOOKS: u32 = 2;
+/// Ends in a row without having been seen beyond the first sixteenth that are believed: somebody
+/// would have had to stop it in its first moments each time.
+const UNSEEN_BELIEVED: u32 = 2;
+
+/// What the facts say of a check or repair that does not run any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// It went over everything.
+    Whole,
+    /// Nothing speaks against it.
+    Unseen,
+    /// It was stopped here, sectors.
+    Stopped(u64),
+    /// Something else ran last: it never began, another action took its place, or the array was
+    /// assembled anew.
+    Another,
+    /// A fact is missing.
+    Unknown(String),
+}
+
+fn end_of(array: &ArrayFacts, seen: bool) -> End {
+    let Some(sync) = &array.sync else {
+        return End::Unknown("the array has no sync_action any more".to_owned());
+    };
+    match (&sync.last_action, &sync.sync_min) {
+        (Fact::Unknown(why), _) => End::Unknown(format!("last_sync_action: {why}")),
+        (_, Fact::Unknown(why)) => End::Unknown(format!("sync_min: {why}")),
+        (Fact::Known(Some(SyncAction::Check | SyncAction::Repair)), Fact::Known(sectors)) => {
+            match (*sectors, seen) {
+                (0, true) => End::Whole,
+                (0, false) => End::Unseen,
+                (sectors, _) => End::Stopped(sectors),
+            }
+        }
+        (Fact::Known(_), Fact::Known(_)) => End::Another,
+    }
+}
+
+/// Whether a check or repair that runs has passed its first sixteenth.
+fn past_sixteenth(array: &ArrayFacts) -> bool {
+    let completed = array.sync.as_ref().map(|sync| &sync.completed);
+    match completed {
+        Some(Fact::Known(SyncCompleted::At { done, total })) => {
+            *total > 0 && done.saturating_mul(16) >= *total
+        }
+        _ => false,
+    }
+}
+
+impl Machine {
+    /// A check or repair runs: has it been seen beyond its first sixteenth?
+    pub(super) fn note_scrub(&mut self, id: OpId) {
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        if lun
+            .and_then(|lun| self.array_of(lun))
+            .is_some_and(past_sixteenth)
+        {
+            self.scrub_is_seen(id);
+        }
+    }
+
+    pub(super) fn scrub_is_seen(&mut self, id: OpId) {
+        let scrubs = |phase| matches!(phase, Phase::Check | Phase::Repair);
+        if self.ops.get(&id).is_some_and(|op| scrubs(op.phase)) {
+            self.work(id, |work| work.scrub_seen = true);
+        }
+    }
+
+    /// Whether what the operation asked of its check or repair cannot be called done. It is
+    /// waited for, begun again or ended then; `true` says that no more is to be done now.
+    pub(super) fn scrub_fell_short(&mut self, id: OpId, array: &ArrayFacts) -> bool {
+        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get(&id)) else {
+            return true;
+        };
+        if !op.work.scrub_started {
+            return false;
+        }
+        let (phase, name) = (op.phase, op.lun_name.clone());
+        let accepted = task.started_word.is_some() && task.busy < LOOKS;
+        match end_of(array, op.work.scrub_seen) {
+            End::Whole => false,
+            End::Another | End::Unseen if accepted => {
+                self.expect_running(id);
+                true
+            }
+            End::Unseen if op.work.scrub_unseen + 1 >= UNSEEN_BELIEVED => false,
+            End::Another | End::Unseen => {
+                self.begin_scrub_again(id, array);
+                false
+            }
+            End::Stopped(sectors) => {
+                self.interrupt(id, &stopped_text(phase, sectors));
+                true
+            }
+            End::Unknown(why) => {
+                let what = phase_word(phase);
+                let why = format!("whether the {what} came to its end cannot be told: {why}");
+                self.fail(
+                    id,
+                    Error::RecoveryFailed {
+                        lun: name,
+                        drive: None,
+                        why,
+                    },
+                );
+                true
+            }
+        }
+    }
+
+    fn begin_scrub_again(&mut self, id: OpId, array: &ArrayFacts) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.started_word = None;
+            task.busy = 0;
+        }
+        let unseen = end_of(array, false) == End::Unseen;
+        self.work(id, |work| {
+            work.scrub_started = false;
+            work.scrub_unseen += u32::from(unseen);
+        });
+    }
+
+    /// The same for one that others began: it is not begun again.
+    pub(super) fn adopted_scrub_fell_short(&mut self, id: OpId, array: &ArrayFacts) -> bool {
+        let Some(op) = self.ops.get(&id) else {
+            return true;
+        };
+        let phase = op.phase;
+        let what = phase_word(phase);
+        let text = match end_of(array, op.work.scrub_seen) {
+            End::Whole => return false,
+            End::Unseen => {
+                let text = format!("the {what} ended before its first sixteenth was seen");
+                self.finish(id, OpState::Succeeded, None, text);
+                return true;
+            }
+            End::Stopped(sectors) => stopped_text(phase, sectors),
+            End::Another => format!("the {what} stopped before its end"),
+            End::Unknown(why) => {
+                format!("whether the {what} came to its end cannot be told: {why}")
+            }
+        };
+        self.interrupt(id, &text);
+        true
+    }
+}
+
+fn stopped_text(phase: Phase, sectors: u64) -> String {
+    let (what, mib) = (phase_word(phase), sectors / 2048);
+    format!("somebody stopped the {what} after {mib} MiB of each member")
+}
