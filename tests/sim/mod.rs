@@ -2,6 +2,8 @@
 //! without its daemon.
 
 mod campaign;
+mod cancel;
 mod freezes;
 mod lives;
+mod resume;
 mod rig;

@@ -51,6 +51,10 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn op(&self, id: OpId) -> Op {
+        self.ops[&id].clone()
+    }
+
     fn state(&self) -> LedgerState {
         // What the database stores is the serialised form: live parts do not survive.
         let stored = |op: &Op| serde_json::from_str(&serde_json::to_string(op).unwrap()).unwrap();
@@ -257,6 +261,13 @@ impl Rig {
             caller: "test".to_owned(),
             command,
         });
+        token
+    }
+
+    /// Sends a call that overtakes all that is on its way to the machine.
+    pub(crate) fn send_first(&mut self, command: Command) -> u64 {
+        let token = self.send(command);
+        self.inbox.rotate_right(1);
         token
     }
 

@@ -421,7 +421,7 @@ impl Machine {
         cancel.release_spare |= release_spare;
         cancel.tokens.push(token);
         task.wake_at = None;
-        if !task.is_acting() {
+        if self.drop_intended(id) {
             let scan = self.want_deep_scan();
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.stage = Stage::NeedFacts { scan };

@@ -1,12 +1,12 @@
 //! Ending an operation before its time: hold, stop, see that it stopped, give back.
 
-use super::Machine;
 use super::exec::frozen;
 use super::task::{Cancel, Stage, Task};
+use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
-use crate::facts::{ArrayFacts, MemberFacts, Slot, SyncCompleted};
-use crate::id::OpId;
+use crate::facts::{ArrayFacts, Fact, MemberFacts, Slot, SyncCompleted};
+use crate::id::{DevNo, OpId};
 use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
 use crate::project;
@@ -40,9 +40,8 @@ impl Machine {
             let text = "it was done before the cancel could stop it".to_owned();
             return self.finish(id, OpState::Succeeded, None, text);
         }
-        if running.is_none()
-            && (work.steps == 0 || (scrub && !work.scrub_started && !task.sync_seen))
-        {
+        let untouched = task.acts == 0 && work.steps == task.dropped;
+        if running.is_none() && (untouched || (scrub && !work.scrub_started && !task.sync_seen)) {
             return self.finish(
                 id,
                 OpState::Cancelled,
@@ -60,6 +59,36 @@ impl Machine {
             return;
         }
         self.stop(id, &array, scrub);
+    }
+
+    /// A step that was written down and not sent yet is not sent any more; the ledger is told so.
+    /// A step of the cancel itself goes on, and so does the last one of an operation that ends.
+    /// Says whether the operation is free to look at the facts.
+    pub(super) fn drop_intended(&mut self, id: OpId) -> bool {
+        let at = self.now.wall;
+        let (Some(op), Some(task)) = (self.ops.get_mut(&id), self.tasks.get_mut(&id)) else {
+            return false;
+        };
+        let Some(action) = task.intended() else {
+            return !task.is_acting();
+        };
+        let of_the_cancel = task.cancel.as_ref().is_some_and(|cancel| cancel.stopping);
+        if of_the_cancel || task.ending.is_some() {
+            return false;
+        }
+        // An earlier freeze of the preparation stays its own.
+        let freezes = matches!(action, Action::SetSync { word, .. } if *word == SyncWord::Frozen);
+        op.work.froze &= !freezes;
+        task.dropped += 1;
+        let seq = op.work.steps;
+        let error = Some(Error::OperationCanceled { op: id });
+        self.persist(Record::Outcome {
+            op: id,
+            seq,
+            error,
+            at,
+        });
+        true
     }
 
     /// Writes the word that stops it: a scrub ends, what rebuilds is held.
@@ -85,6 +114,10 @@ impl Machine {
         if !scrub {
             self.record_hold(id, array);
             if frozen(array) {
+                // By the preparation of this very operation, or by a hold.
+                if let Some(cancel) = self.tasks.get_mut(&id).and_then(|t| t.cancel.as_mut()) {
+                    cancel.stopped = true;
+                }
                 return self.after_freeze(id, array, &cancel);
             }
         }
@@ -262,7 +295,7 @@ impl Machine {
                         drive: target,
                     });
                 }
-                None => {
+                None if self.may_bear_superblock_of(array, target.dev) => {
                     let Some(Task {
                         cancel: Some(cancel),
                         ..
@@ -274,9 +307,23 @@ impl Machine {
                         return Some(Action::Wipe { drive: target });
                     }
                 }
+                None => {}
             }
         }
         None
+    }
+
+    /// Only what this operation wrote is erased: a drive that was not attached yet, or that was
+    /// given back before the daemon died, may be somebody's by now.
+    fn may_bear_superblock_of(&self, array: &ArrayFacts, dev: DevNo) -> bool {
+        let probe = self.inventory.probes.get(&dev);
+        match (probe.map(|probe| &probe.md), &array.uuid) {
+            (Some(Fact::Known(bears)), Fact::Known(Some(uuid))) => {
+                bears.as_ref().is_some_and(|sb| sb.array_uuid == *uuid)
+            }
+            // Not known: the port refuses a drive that is in use.
+            _ => true,
+        }
     }
 
     /// An action of the cancel failed: the operation goes on, and who asked is told.

@@ -427,6 +427,7 @@ impl Machine {
     fn send(&mut self, id: OpId, action: Action) {
         let act = self.act(ActOwner::Op(id), action.clone());
         if let Some(task) = self.tasks.get_mut(&id) {
+            task.acts += 1;
             task.stage = Stage::Acting {
                 id: act,
                 action,

@@ -76,6 +76,10 @@ pub(super) struct Task {
     pub(super) sync_seen: bool,
     /// The start word that the kernel accepted last and has not been seen to follow yet.
     pub(super) started_word: Option<SyncWord>,
+    /// Actions sent since the daemon started.
+    pub(super) acts: u32,
+    /// Steps that were written down and, by a cancel that came first, never carried out.
+    pub(super) dropped: u32,
     /// It was unfinished when the daemon started.
     pub(super) resumed: bool,
     /// Facts were read again for want of probes.
@@ -98,6 +102,8 @@ impl Task {
             wake_at: None,
             sync_seen: false,
             started_word: None,
+            acts: 0,
+            dropped: 0,
             resumed: false,
             asked_for_probes: false,
             ending: None,
@@ -125,12 +131,17 @@ impl Task {
         matches!(self.stage, Stage::Watching { .. })
     }
 
-    /// An action is under way or about to be: nothing else may be sent for this LUN.
+    /// An action is under way: nothing else may be sent for this LUN.
     pub(super) fn is_acting(&self) -> bool {
-        matches!(
-            self.stage,
-            Stage::Intent { .. } | Stage::Due { .. } | Stage::Acting { .. }
-        )
+        matches!(self.stage, Stage::Acting { .. })
+    }
+
+    /// An action that was written down and has not been sent.
+    pub(super) fn intended(&self) -> Option<&Action> {
+        match &self.stage {
+            Stage::Intent { action, .. } | Stage::Due { action } => Some(action),
+            Stage::NeedFacts { .. } | Stage::Acting { .. } | Stage::Watching { .. } => None,
+        }
     }
 
     pub(super) fn persisted(&mut self, id: PersistId) {
