@@ -22,6 +22,8 @@
 
 mod accel;
 mod channel;
+mod disk;
+mod disks;
 mod error;
 mod evidence;
 mod image;
@@ -33,6 +35,7 @@ mod vm;
 
 pub use accel::Accel;
 pub use channel::{Output, Running};
+pub use disk::{Loss, Survival};
 pub use error::{Error, Result};
 pub use image::{Image, Kernel, failures_dir, vm_dir};
 pub use vm::{Options, RUN_DEADLINE, Vm};

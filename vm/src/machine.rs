@@ -52,8 +52,21 @@ pub(crate) struct Wires {
     pub(crate) monitor: UnixStream,
 }
 
+/// The system disk as an overlay. Writeback: what the guest has flushed survives QEMU's death.
+const OVERLAY: [&str; 4] = [
+    "-drive",
+    "if=none,id=root,file=disk.qcow2,format=qcow2,cache=writeback,discard=unmap",
+    "-device",
+    "virtio-blk-pci,drive=root,serial=root",
+];
+
 /// What every machine of this accelerator has; part of the snapshot's name, for it must not differ.
 pub(crate) fn hardware(accel: Accel) -> Vec<String> {
+    hardware_on(accel, OVERLAY)
+}
+
+/// The same with another system disk, given by its four words.
+pub(crate) fn hardware_on(accel: Accel, root: [&str; 4]) -> Vec<String> {
     let mut words = vec!["-nodefaults", "-no-user-config", "-display", "none"];
     words.extend([
         "-machine",
@@ -64,12 +77,8 @@ pub(crate) fn hardware(accel: Accel) -> Vec<String> {
     words.extend(["-smp", "2", "-rtc", "base=utc,clock=host"]);
     words.extend(accel.words());
     words.extend(["-append", KERNEL_WORDS]);
-    // Writeback: what the guest has flushed survives a power cut, what it has not may be lost.
+    words.extend(root);
     words.extend([
-        "-drive",
-        "if=none,id=root,file=disk.qcow2,format=qcow2,cache=writeback,discard=unmap",
-        "-device",
-        "virtio-blk-pci,drive=root,serial=root",
         "-drive",
         "if=none,id=payload,file=payload.raw,format=raw,readonly=on",
         "-device",
@@ -95,12 +104,13 @@ pub(crate) fn hardware(accel: Accel) -> Vec<String> {
 }
 
 impl Machine {
-    /// Starts QEMU in `dir`, which holds `disk.qcow2`, `payload.raw` and what `memory` asks for.
+    /// Starts QEMU with `hardware` in `dir`, which holds `payload.raw`, the disks, and what `memory` asks
+    /// for.
     pub(crate) fn start(
         name: &str,
         dir: &Path,
         image: &Image,
-        accel: Accel,
+        hardware: &[String],
         memory: Memory,
     ) -> Result<(Self, Wires)> {
         let agent = listen(dir, "agent.sock")?;
@@ -119,7 +129,7 @@ impl Machine {
         command
             .arg("-name")
             .arg(format!("lun-vm-{}", name.replace(',', "_")));
-        command.args(hardware(accel));
+        command.args(hardware);
         command.arg("-kernel").arg(image.dir.join("vmlinuz"));
         command.arg("-initrd").arg(image.dir.join("initrd"));
         command.arg("-object").arg(match memory {
@@ -225,7 +235,7 @@ fn ram_file(share: &str) -> String {
 }
 
 /// Listens on a socket in `dir`, however long its path is: the kernel takes 107 bytes.
-fn listen(dir: &Path, name: &str) -> Result<UnixListener> {
+pub(crate) fn listen(dir: &Path, name: &str) -> Result<UnixListener> {
     let what = || format!("listen on {}", dir.join(name).display());
     let _ = fs::remove_file(dir.join(name));
     let handle = File::open(dir).tried(what)?;

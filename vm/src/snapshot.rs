@@ -109,7 +109,8 @@ fn make(image: &Image, accel: Accel, dir: &Path) -> Result<()> {
     machine::layers(&work, image, None)?;
     machine::sparse(&work.join("payload.raw"), machine::PAYLOAD_BYTES)?;
     let name = format!("{}-snapshot", image.kernel);
-    let (machine, wires) = Machine::start(&name, &work, image, accel, Memory::Template)?;
+    let hardware = machine::hardware(accel);
+    let (machine, wires) = Machine::start(&name, &work, image, &hardware, Memory::Template)?;
     let booted = boot_and_freeze(&name, &machine, wires);
     if let Err(error) = booted {
         let what = format!("cannot make the snapshot: {error}");

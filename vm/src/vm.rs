@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::accel::Accel;
 use crate::channel::{Channel, Output, Running};
+use crate::disk::{Loss, Survival};
+use crate::disks::Disks;
 use crate::error::{Error, Result, Tried};
 use crate::evidence;
 use crate::image::{Image, Kernel, vm_dir};
@@ -29,6 +31,9 @@ pub struct Options {
     pub payload: Option<PathBuf>,
     /// What it is called in messages and in the folder of its evidence: the test's name.
     pub name: String,
+    /// Sizes in bytes of disks that the guest finds as `/dev/disk/by-id/virtio-disk0` and so on. With any,
+    /// they and the system disk have a write cache that a power cut loses, and the machine boots cold.
+    pub disks: Vec<u64>,
 }
 
 impl Options {
@@ -41,6 +46,7 @@ impl Options {
             kernel: Kernel::from_env()?,
             payload: None,
             name: name.to_owned(),
+            disks: Vec::new(),
         })
     }
 }
@@ -56,9 +62,11 @@ pub struct Vm {
     /// Blocks of the payload disk that hold something.
     payload_mib: u64,
     live: Option<Live>,
+    /// Those whose write cache a power cut loses.
+    disks: Option<Disks>,
     keep: bool,
     /// The backing files must outlive the machine.
-    _snapshot: Snapshot,
+    snapshot: Option<Snapshot>,
     /// Removed when dropped, should the supervisor not have done so.
     _dir: tempfile::TempDir,
 }
@@ -71,15 +79,14 @@ struct Live {
 }
 
 impl Vm {
-    /// Starts a machine from the booted snapshot of its kernel. What is missing is made first:
-    /// the image (minutes, once) and the snapshot (a cold boot, once).
+    /// Starts a machine from the booted snapshot of its kernel, or cold when it has disks of its own.
+    /// What is missing is made first: the image (minutes, once) and the snapshot (a cold boot, once).
     ///
     /// # Errors
     /// Whatever keeps the guest from answering, with the logs' last lines.
     pub fn start(options: &Options) -> Result<Self> {
         let image = Image::ensure(options.kernel)?;
         let accel = Accel::detect(&image)?;
-        let snapshot = Snapshot::ensure(&image, accel)?;
         let runs = vm_dir().join("run");
         fs::create_dir_all(&runs).tried(|| format!("make {}", runs.display()))?;
         let temp = tempfile::Builder::new()
@@ -87,33 +94,54 @@ impl Vm {
             .tempdir_in(&runs)
             .tried(|| format!("make a folder in {}", runs.display()))?;
         let dir = temp.path().to_owned();
-        machine::layers(&dir, &image, Some(&snapshot.dir))?;
         let payload_mib = write_payload(&dir.join("payload.raw"), options.payload.as_deref())?;
-        let (machine, wires) =
-            Machine::start(&options.name, &dir, &image, accel, Memory::Snapshot)?;
-        // The greeting waits in the socket until the guest runs.
-        let channel = Channel::new(&options.name, wires.agent)?;
-        let entered = snapshot::enter(wires.monitor)
-            .and_then(|()| channel.await_boot(None, START_DEADLINE))
-            .map_err(|error| machine.broken(&options.name, &error.to_string()));
-        let boot = entered?;
+        let (snapshot, disks) = if options.disks.is_empty() {
+            (Some(Snapshot::ensure(&image, accel)?), None)
+        } else {
+            (None, Some(Disks::make(&dir, &image, &options.disks)?))
+        };
         let mut vm = Self {
             name: options.name.clone(),
             dir,
             image,
             accel,
             payload_mib,
-            live: Some(Live {
-                channel,
-                machine,
-                boot,
-            }),
+            live: None,
+            disks,
             keep: false,
-            _snapshot: snapshot,
+            snapshot,
             _dir: temp,
         };
+        if vm.disks.is_some() {
+            vm.restart()?;
+        } else {
+            vm.live = Some(vm.enter_snapshot()?);
+        }
         vm.unpack_payload()?;
         Ok(vm)
+    }
+
+    fn enter_snapshot(&self) -> Result<Live> {
+        if let Some(snapshot) = &self.snapshot {
+            machine::layers(&self.dir, &self.image, Some(&snapshot.dir))?;
+        }
+        let (machine, wires) = Machine::start(
+            &self.name,
+            &self.dir,
+            &self.image,
+            &machine::hardware(self.accel),
+            Memory::Snapshot,
+        )?;
+        // The greeting waits in the socket until the guest runs.
+        let channel = Channel::new(&self.name, wires.agent)?;
+        let boot = snapshot::enter(wires.monitor)
+            .and_then(|()| channel.await_boot(None, START_DEADLINE))
+            .map_err(|error| machine.broken(&self.name, &error.to_string()))?;
+        Ok(Live {
+            channel,
+            machine,
+            boot,
+        })
     }
 
     /// Runs a script as root, with `bash -euo pipefail -c`, and returns how it ended.
@@ -198,11 +226,36 @@ impl Vm {
         self.succeeded(&script, output).map(|_| bytes)
     }
 
-    /// Kills QEMU. What the guest has flushed to its disk is kept, the rest may be lost.
-    pub fn power_cut(&mut self) {
-        if let Some(live) = self.live.take() {
-            live.machine.cut();
+    /// Kills QEMU. What the guest has flushed to its disks is kept. Of the rest all is lost by disks with a
+    /// write cache ([`Options::disks`]); of a machine from the snapshot it may be lost.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a disk cannot be brought to its end.
+    pub fn power_cut(&mut self) -> Result<Loss> {
+        self.power_cut_keeping(0, Survival(0))
+    }
+
+    /// As [`Vm::power_cut`]; each block in the write caches survives with this probability, and `seed`
+    /// decides which.
+    ///
+    /// # Errors
+    /// Those of [`Vm::power_cut`].
+    pub fn power_cut_keeping(&mut self, seed: u64, survival: Survival) -> Result<Loss> {
+        let Some(live) = self.live.take() else {
+            return Ok(Loss::default());
+        };
+        live.machine.cut();
+        match &self.disks {
+            Some(disks) => disks.cut(seed, survival),
+            None => Ok(Loss::default()),
         }
+    }
+
+    /// The host's file behind disk `number` of [`Options::disks`]: what its medium holds, without its
+    /// write cache.
+    #[must_use]
+    pub fn disk_file(&self, number: usize) -> Option<&Path> {
+        self.disks.as_ref()?.file(number)
     }
 
     /// Boots cold from the machine's own disk, after [`Vm::power_cut`] or instead of it, and
@@ -211,7 +264,7 @@ impl Vm {
     /// # Errors
     /// [`Error::Qemu`] or [`Error::Deadline`] when the guest does not come up.
     pub fn restart(&mut self) -> Result<()> {
-        self.power_cut();
+        self.power_cut()?;
         self.live = Some(snapshot::retried(|| self.boot_cold())?);
         self.await_system()
     }
@@ -264,13 +317,12 @@ impl Vm {
     }
 
     fn boot_cold(&self) -> Result<Live> {
-        let (machine, wires) = Machine::start(
-            &self.name,
-            &self.dir,
-            &self.image,
-            self.accel,
-            Memory::Fresh,
-        )?;
+        let hardware = match &self.disks {
+            Some(disks) => disks.hardware(self.accel),
+            None => machine::hardware(self.accel),
+        };
+        let (machine, wires) =
+            Machine::start(&self.name, &self.dir, &self.image, &hardware, Memory::Fresh)?;
         let channel = Channel::new(&self.name, wires.agent)?;
         match channel.await_boot(None, BOOT_DEADLINE) {
             Ok(boot) => Ok(Live {

@@ -94,7 +94,7 @@ fn flushed_data_survive_a_power_cut_and_a_reboot_is_noticed() {
     let mut vm = start("power-cut");
     vm.sh("echo flushed > /root/a; sync; echo lost > /root/b")
         .unwrap();
-    vm.power_cut();
+    vm.power_cut().unwrap();
     assert!(matches!(vm.run("true"), Err(Error::Gone { .. })));
     let began = Instant::now();
     vm.restart().unwrap();
@@ -127,4 +127,31 @@ fn a_failed_test_leaves_its_evidence() {
     assert!(read("journal.log").contains("the last words"));
     assert!(read("console.log").contains("on the console"));
     fs::remove_dir_all(kept).unwrap();
+}
+
+#[test]
+#[ignore = "boots a virtual machine twice"]
+fn a_power_cut_loses_what_a_disk_had_not_flushed() {
+    let mut options = Options::from_env("volatile").unwrap();
+    options.disks = vec![16 << 20, 16 << 20];
+    let mut vm = Vm::start(&options).unwrap();
+    vm.sh(
+        "disk=/dev/disk/by-id/virtio-disk1; [ \"$(blockdev --getpbsz $disk)\" = 4096 ]
+           dd if=<(yes flushed) of=$disk bs=64k count=1 iflag=fullblock oflag=direct conv=fsync
+           dd if=<(yes cached) of=$disk bs=64k seek=1 count=1 iflag=fullblock oflag=direct
+           echo kept > /root/a; sync; echo lost > /root/b",
+    )
+    .unwrap();
+    let loss = vm.power_cut().unwrap();
+    assert!(
+        loss.unflushed >= 16 && loss.lost == loss.unflushed,
+        "{loss:?}"
+    );
+    let medium = fs::read(vm.disk_file(1).unwrap()).unwrap();
+    assert!(medium.starts_with(b"flushed\n"));
+    assert!(medium[64 << 10..].iter().all(|byte| *byte == 0));
+    vm.restart().unwrap();
+    assert_eq!(vm.sh("cat /root/a; cat /root/b || true").unwrap(), "kept");
+    let seen = vm.sh("head -c 7 /dev/disk/by-id/virtio-disk1").unwrap();
+    assert_eq!(seen, "flushed");
 }

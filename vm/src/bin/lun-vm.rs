@@ -96,6 +96,7 @@ fn act(arguments: &Arguments) -> lun_vm::Result<ExitCode> {
     let options = Options {
         kernel: chosen,
         payload: arguments.payload.clone(),
+        disks: Vec::new(),
         name: format!("{}-{}", arguments.verb, std::process::id()),
     };
     match arguments.verb.as_str() {
