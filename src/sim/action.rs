@@ -5,6 +5,7 @@ use lun_core::Error;
 use lun_core::action::{Action, SyncWord, Target};
 use lun_core::error::Unfit;
 use lun_core::facts::{Slot, SyncAction};
+use lun_core::id::DevNo;
 
 use crate::sync::{slot_empty, slot_wants_replacement};
 use crate::world::{KernelStyle, Mode, World, errno};
@@ -56,7 +57,10 @@ impl World {
                 return Outcome::Blocked(name.clone());
             }
         }
-        let result = self.perform(action);
+        let result = match self.refused(action) {
+            Some(result) => result,
+            None => self.perform(action),
+        };
         self.settle();
         Outcome::Done(result)
     }
@@ -129,6 +133,7 @@ impl World {
             return Err(errno::ENOENT);
         }
         if array.mode == Mode::Readonly {
+            array.frozen = word == SyncWord::Frozen;
             return Ok(());
         }
         let running = array.sync.is_some();
@@ -158,7 +163,7 @@ impl World {
 
     fn clear_resync(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
-        if array.mode == Mode::Running && !array.frozen {
+        if array.mode != Mode::Inactive && !array.frozen {
             return Err(errno::EBUSY);
         }
         array.resync_start = None;
@@ -185,9 +190,6 @@ impl World {
 
     fn make_read_write(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
-        if array.mode == Mode::Inactive {
-            return Err(errno::EINVAL);
-        }
         if array.mode != Mode::Running {
             array.mode = Mode::Running;
             array.needed = true;
@@ -199,31 +201,31 @@ impl World {
 
     fn fail_member(&mut self, name: &str, drive: &Target) -> Result<(), i32> {
         let array = self.arrays.get(name).ok_or(errno::ENODEV)?;
-        let member = array.member(drive.dev).ok_or(errno::ENODEV)?;
-        let (good, readable) = (member.good(), array.enough() && !array.broken);
-        self.fault(name, drive.dev);
+        array.member(drive.dev).ok_or(errno::ENODEV)?;
+        self.write_faulty(name, drive.dev)
+    }
+
+    /// `faulty` written to a member's `state`. The answer is the same whether a member whose loss
+    /// breaks the array was failed or not.
+    pub(crate) fn write_faulty(&mut self, name: &str, dev: DevNo) -> Result<(), i32> {
+        self.fault(name, dev);
         let array = self.arrays.get(name).ok_or(errno::ENODEV)?;
-        if !array.broken {
-            return Ok(());
+        if array.broken {
+            Err(errno::EBUSY)
+        } else {
+            Ok(())
         }
-        if good && readable {
-            self.violate(format!(
-                "{name}: {} was failed although it was needed",
-                drive.name
-            ));
-        }
-        // The answer is the same whether the member was failed or not.
-        Err(errno::EBUSY)
     }
 
     fn want_replacement(&mut self, name: &str, drive: &Target) -> Result<(), i32> {
         let array = self.arrays.get_mut(name).ok_or(errno::ENODEV)?;
         let member = array.member_mut(drive.dev).ok_or(errno::ENODEV)?;
-        // Spares and replacements: no error, no effect.
-        if member.good() && !member.replacement {
-            member.want_replacement = true;
-            array.needed = true;
+        // The kernel ignores it for spares and replacements and says nothing; the port looks.
+        if !member.good() || member.replacement {
+            return Err(0);
         }
+        member.want_replacement = true;
+        array.needed = true;
         self.hint_array(name);
         Ok(())
     }
@@ -289,6 +291,7 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
 /// The C library's words for an error number.
 pub(crate) const fn describe(errno: i32) -> &'static str {
     match errno {
+        0 => "the kernel took the word and ignored it",
         errno::ENOENT => "No such file or directory",
         errno::EIO => "Input/output error",
         errno::ENXIO => "No such device or address",

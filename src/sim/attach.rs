@@ -21,7 +21,12 @@ impl World {
         if array.mode == Mode::Readonly {
             return fail("add new device failed: Read-only file system".to_owned());
         }
-        if array.broken || !array.enough() {
+        if !array.enough() {
+            // mdadm froze the array for the attempt, and lets it go again.
+            let frozen = array.frozen;
+            if let Some(array) = self.arrays.get_mut(name) {
+                array.needed |= !frozen;
+            }
             return fail(format!("/dev/{name} has failed so using --add cannot work"));
         }
         if let Some(user) = self.exclusive_user(drive.dev) {

@@ -1,7 +1,7 @@
 //! What happens to the machine without anybody asking: writes of applications, failing drives,
 //! pulled and plugged drives, reboots.
 
-use lun_core::facts::{Level, Slot};
+use lun_core::facts::{Level, Metadata, Slot};
 use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 use uuid::Uuid;
@@ -62,6 +62,7 @@ impl World {
             }
             Mode::Running => {}
         }
+        let was_broken = array.broken;
         let good: Vec<DevNo> = array
             .members
             .iter()
@@ -74,6 +75,7 @@ impl World {
             }
         }
         let array = self.arrays.get_mut(name).ok_or(errno::ENODEV)?;
+        array.stuck |= array.broken && !was_broken;
         if array.broken || !array.enough() {
             return Err(errno::EIO);
         }
@@ -111,14 +113,18 @@ impl World {
             self.hint_array(name);
             return;
         }
+        let ran = array.sync.is_some();
         self.interrupt(name);
         let Some(array) = self.arrays.get_mut(name) else {
             return;
         };
         mark_faulty(array, dev);
         array.broken |= before && !array.enough();
-        array.needed = true;
-        self.bump(name);
+        // Nobody wakes the thread of an array that broke, but for the sync that ends.
+        array.needed = ran || !array.broken;
+        if !array.broken {
+            self.bump(name);
+        }
         self.hint_array(name);
     }
 
@@ -218,7 +224,7 @@ impl World {
     }
 
     /// Makes every position count from this moment, before a rate changes.
-    fn rebase(&mut self) {
+    pub(crate) fn rebase(&mut self) {
         let now = self.now_ms;
         let places: Vec<(String, u64)> = self
             .arrays
@@ -244,6 +250,14 @@ impl World {
         array.last_action = None;
         array.sync_min = 0;
         array.sync_max = None;
+        array.stuck = false;
+        if array.metadata == Metadata::V0_90 {
+            // It has no place for a checkpoint, nor for a slot that is not filled.
+            for member in array.members.iter_mut().filter(|m| m.rebuilding()) {
+                member.slot = Slot::None;
+                member.recovery_offset = Some(0);
+            }
+        }
         array.requested = None;
         array.members.retain(|m| !m.faulty);
         array.mode = Mode::Running;
@@ -272,6 +286,18 @@ impl World {
         self.settle();
     }
 
+    /// A stopped array is assembled from those of these drives that belong to it, as
+    /// `mdadm --assemble --run` does it; with `dirty` as if by `--update=resync`.
+    pub fn assemble_from(&mut self, name: &str, drives: &[String], auto: bool, dirty: bool) {
+        if let Some(array) = self.stopped.get_mut(name) {
+            array.members.retain(|m| drives.contains(&m.name));
+            if dirty {
+                array.resync_start = Some(0);
+            }
+        }
+        self.assemble(name, auto);
+    }
+
     /// Every array is stopped and assembled again. Nothing of `frozen` survives.
     pub fn reboot(&mut self, auto_read_only: bool) {
         let names: Vec<String> = self.arrays.keys().cloned().collect();
@@ -285,7 +311,7 @@ impl World {
 }
 
 /// Whether the array could still be read without this member.
-fn enough_without(array: &Array, dev: DevNo) -> bool {
+pub(crate) fn enough_without(array: &Array, dev: DevNo) -> bool {
     let mut rest = array.clone();
     mark_faulty(&mut rest, dev);
     rest.enough()

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use lun_core::facts::{
-    ArrayFacts, ArrayState, DeviceFacts, Fact, Inventory, Level, MdstatFacts, MdstatProgress,
-    MemberFacts, MemberState, Position, ProbeFacts, SuperblockFacts, SyncAction, SyncCompleted,
-    SyncFacts,
+    ArrayFacts, ArrayState, DeviceFacts, Fact, Inventory, MdstatFacts, MdstatProgress, MemberFacts,
+    MemberState, Position, ProbeFacts, SuperblockFacts, SyncAction, SyncCompleted, SyncFacts,
 };
 use lun_kernel::ScanRequest;
 
@@ -141,7 +140,7 @@ impl World {
                 faulty: member.faulty,
                 in_sync: member.in_sync && !member.faulty,
                 spare: !member.in_sync && !member.faulty,
-                blocked: member.faulty && array.broken,
+                blocked: member.faulty && array.stuck,
                 write_error: member.write_error,
                 want_replacement: member.want_replacement,
                 replacement: member.replacement,
@@ -207,16 +206,14 @@ const fn position(at: Option<u64>) -> Position {
     }
 }
 
-/// `array_state`. A broken parity array hangs in `write-pending`, a broken mirror says `broken`.
+/// `array_state`. An array that broke under a write hangs in `write-pending`.
 const fn state_of(array: &Array) -> ArrayState {
     match array.mode {
         Mode::Inactive => ArrayState::Inactive,
         Mode::Readonly => ArrayState::Readonly,
         Mode::ReadAuto => ArrayState::ReadAuto,
         Mode::Running if !array.broken => ArrayState::Clean,
-        Mode::Running => match array.level {
-            Level::Raid4 | Level::Raid5 | Level::Raid6 => ArrayState::WritePending,
-            _ => ArrayState::Broken,
-        },
+        Mode::Running if array.stuck => ArrayState::WritePending,
+        Mode::Running => ArrayState::Broken,
     }
 }

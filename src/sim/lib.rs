@@ -16,12 +16,14 @@ mod action;
 mod attach;
 mod events;
 mod facts;
+mod guard;
 mod invariants;
 mod kernel;
 #[cfg(test)]
 mod rules;
 pub mod scenario;
 mod sync;
+pub mod truth;
 mod watch;
 pub mod world;
 

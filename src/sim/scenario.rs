@@ -33,6 +33,15 @@ impl Scenario {
         }
     }
 
+    /// More drives and arrays for a machine that has some.
+    #[must_use]
+    pub(crate) fn over(world: World) -> Self {
+        Self {
+            world,
+            ..Self::new()
+        }
+    }
+
     /// Whose habits the kernel has.
     #[must_use]
     pub fn style(mut self, style: KernelStyle) -> Self {
@@ -148,6 +157,7 @@ impl Scenario {
             metadata: Metadata::V1(2),
             mode: Mode::Running,
             broken: false,
+            stuck: false,
             bitmap: false,
             clustered: false,
             reshaping: false,

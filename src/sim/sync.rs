@@ -4,7 +4,7 @@
 use lun_core::facts::{Level, Slot, SyncAction};
 use lun_core::id::DevNo;
 
-use crate::world::{Array, KernelStyle, Member, Mode, SECTOR, Sync, World};
+use crate::world::{Array, KernelStyle, Member, Mode, SECTOR, Sync, World, errno};
 
 impl World {
     /// Lets the clock run up to `to_ms` and does all that falls due on the way, in order.
@@ -52,7 +52,7 @@ impl World {
 
     fn next_of(&self, array: &Array) -> Option<u64> {
         let sync = array.sync.as_ref()?;
-        if sync.delayed || self.rate == 0 || self.stalled(array) {
+        if sync.delayed || sync.parked || self.rate == 0 || self.stalled(array) {
             return None;
         }
         let sixteenth = (sync.told + 1).saturating_mul(sync.total).div_ceil(16);
@@ -65,6 +65,7 @@ impl World {
         let goal = sixteenth
             .min(sync.total)
             .min(fault)
+            .min(array.sync_max.unwrap_or(u64::MAX))
             .saturating_sub(sync.base);
         let ms = goal
             .saturating_mul(SECTOR)
@@ -109,7 +110,9 @@ impl World {
         let Some(array) = self.arrays.get_mut(name) else {
             return;
         };
+        let max = array.sync_max;
         let Some(sync) = &mut array.sync else { return };
+        sync.parked = max.is_some_and(|max| position >= max);
         sync.told = position.saturating_mul(16) / sync.total.max(1);
         let (action, targets) = (sync.action, sync.targets.clone());
         store_position(array, action, &targets, position);
@@ -179,8 +182,16 @@ impl World {
             if let Some(action) = action {
                 self.start(name, action);
             }
+        } else if style == KernelStyle::V7 && array.members.iter().any(Member::rebuilding) {
+            // 7.x goes on filling the drive, and records what it cannot know as bad blocks.
+            drop_faulty(array);
+            for member in array.members.iter_mut().filter(|m| m.rebuilding()) {
+                member.bad_blocks += 1;
+            }
+            self.start(name, SyncAction::Recover);
         } else {
             // Too much is lost: a half-filled drive is thrown out of its slot again.
+            drop_faulty(array);
             for member in array.members.iter_mut().filter(|m| m.rebuilding()) {
                 member.slot = Slot::None;
                 member.recovery_offset = Some(0);
@@ -222,6 +233,7 @@ impl World {
             delayed,
             targets,
             told,
+            parked: false,
         });
     }
 
@@ -257,6 +269,25 @@ impl World {
         self.hint_array(name);
     }
 
+    /// `sync_max`: where syncs wait. It cannot be lowered while one runs.
+    ///
+    /// # Errors
+    /// The kernel's error number.
+    pub fn set_sync_max(&mut self, name: &str, max: Option<u64>) -> Result<(), i32> {
+        self.rebase();
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        let (old, new) = (array.sync_max.unwrap_or(u64::MAX), max.unwrap_or(u64::MAX));
+        if new < old && array.sync.is_some() && array.mode == Mode::Running {
+            return Err(errno::EBUSY);
+        }
+        array.sync_max = max;
+        if let Some(sync) = &mut array.sync {
+            sync.parked = false;
+        }
+        self.settle();
+        Ok(())
+    }
+
     fn finish(&mut self, name: &str) {
         let Some(array) = self.arrays.get_mut(name) else {
             return;
@@ -265,6 +296,7 @@ impl World {
             return;
         };
         array.needed = true;
+        array.sync_max = None;
         match sync.action {
             SyncAction::Resync => {
                 array.resync_start = None;
@@ -290,15 +322,22 @@ impl World {
 
     /// A filled drive becomes a member in sync; what it replaced becomes faulty.
     fn complete_target(&mut self, name: &str, dev: DevNo) {
-        let Some(array) = self.arrays.get_mut(name) else {
+        let Some(array) = self.arrays.get(name) else {
             return;
         };
         // What the sources cannot read is recorded on both sides, and the rebuild ends well.
-        let mut losses = 0;
-        for member in array.members.iter_mut().filter(|m| m.good()) {
-            let unreadable = self.devices.get(&member.dev).map_or(0, |d| d.unreadable);
-            member.bad_blocks = member.bad_blocks.max(unreadable);
-            losses += unreadable;
+        let Some(slot) = array.member(dev).map(|m| m.slot) else {
+            return;
+        };
+        let losses = self.unreadable_for(array, slot);
+        let Some(array) = self.arrays.get_mut(name) else {
+            return;
+        };
+        if losses > 0 {
+            for member in array.members.iter_mut().filter(|m| m.good()) {
+                let unreadable = self.devices.get(&member.dev).map_or(0, |d| d.unreadable);
+                member.bad_blocks = member.bad_blocks.max(unreadable);
+            }
         }
         let content = (array.uuid, array.generation);
         let Some(member) = array.member_mut(dev).filter(|m| m.rebuilding()) else {
@@ -347,10 +386,19 @@ fn store_position(array: &mut Array, action: SyncAction, targets: &[DevNo], posi
     }
 }
 
-/// Faulty members leave their slots.
+/// Faulty members leave their slots. What was filled to replace one takes its place.
 fn drop_faulty(array: &mut Array) {
-    for member in array.members.iter_mut().filter(|m| m.faulty) {
-        member.slot = Slot::None;
+    let left: Vec<Slot> = array
+        .members
+        .iter_mut()
+        .filter(|m| m.faulty && m.slot != Slot::None)
+        .map(|member| {
+            member.want_replacement = false;
+            std::mem::replace(&mut member.slot, Slot::None)
+        })
+        .collect();
+    for member in array.members.iter_mut().filter(|m| m.replacement) {
+        member.replacement &= !left.contains(&member.slot);
     }
 }
 
@@ -391,7 +439,8 @@ fn choose(array: &mut Array, style: KernelStyle) -> Option<SyncAction> {
 /// Idle spares go into empty slots, then in place of members that want replacement.
 fn bind_spares(array: &mut Array, style: KernelStyle) {
     let mixed = style == KernelStyle::V6_1 && matches!(array.level, Level::Raid1 | Level::Raid10);
-    for index in 0..array.members.len() {
+    // The kernel's list begins with the device that was bound last.
+    for index in (0..array.members.len()).rev() {
         if !array.members.get(index).is_some_and(Member::idle_spare) {
             continue;
         }

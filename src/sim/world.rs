@@ -232,6 +232,8 @@ pub struct Sync {
     pub targets: Vec<DevNo>,
     /// Sixteenths that were told to the watchers.
     pub told: u64,
+    /// It waits at [`Array::sync_max`], and told the watchers so.
+    pub parked: bool,
 }
 
 /// An md array.
@@ -267,6 +269,8 @@ pub struct Array {
     pub mode: Mode,
     /// Sticky: writes fail until it is stopped.
     pub broken: bool,
+    /// It broke under a write: a change of its superblocks waits for ever to be written.
+    pub stuck: bool,
     /// Write-intent bitmap.
     pub bitmap: bool,
     /// Clustered.
@@ -289,7 +293,7 @@ pub struct Array {
     pub requested: Option<SyncAction>,
     /// Where the next check or repair starts.
     pub sync_min: u64,
-    /// Where a check stands still, sectors; nothing here stands still, it is only shown.
+    /// Where syncs wait, sectors; [`None`] is `max`.
     pub sync_max: Option<u64>,
     /// What ran last, or runs.
     pub last_action: Option<SyncAction>,
@@ -490,7 +494,8 @@ impl World {
         }
         let ms = self.now_ms.saturating_sub(sync.base_ms);
         let done = ms.saturating_mul(self.rate) / SECTOR / 1000;
-        sync.base.saturating_add(done).min(sync.total)
+        let end = array.sync_max.map_or(sync.total, |max| max.max(sync.base));
+        sync.base.saturating_add(done).min(end).min(sync.total)
     }
 
     /// Whether a member of the array hangs, so that its sync thread stands still.

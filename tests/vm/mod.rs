@@ -8,3 +8,4 @@ mod lab;
 mod recover;
 mod service;
 mod spares;
+mod truth;

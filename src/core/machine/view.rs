@@ -62,17 +62,15 @@ impl Machine {
             .ops
             .values()
             .find(|op| op.lun == lun && !op.state.is_finished())?;
-        Some(op_view(op))
+        Some(view(op))
     }
 
     pub(super) fn op_view(&self, id: OpId) -> Option<OpView> {
-        self.ops.get(&id).map(op_view)
+        self.ops.get(&id).map(view)
     }
 }
 
-/// An operation as clients see it.
-#[must_use]
-pub fn op_view(op: &Op) -> OpView {
+fn view(op: &Op) -> OpView {
     let hresult = match &op.error {
         Some(error) => error.hresult(),
         None if op.state.is_finished() => Hresult::S_OK,

@@ -25,7 +25,14 @@ fn re_add_with_a_bitmap_copies_the_difference() {
 fn re_add_without_a_bitmap_declares_stale_data_in_sync_and_the_checker_screams() {
     let mut world = mirror().failed("sdb").build().unwrap();
     world.write("md0", 2048).unwrap();
-    re_add(&mut world, "sdb").unwrap();
+    assert!(matches!(
+        re_add(&mut world, "sdb"),
+        Err(Error::NotSupported { .. })
+    ));
+    // Past the guard of the port.
+    let drive = target(&world, "sdb");
+    world.re_add("md0", &drive).unwrap();
+    world.settle();
     assert_eq!(degraded(&world), 0);
     assert!(
         world
@@ -43,7 +50,9 @@ fn re_add_of_parity_without_a_bitmap_rebuilds_all() {
         .build()
         .unwrap();
     world.write("md0", 2048).unwrap();
-    re_add(&mut world, "sdb").unwrap();
+    let drive = target(&world, "sdb");
+    world.re_add("md0", &drive).unwrap();
+    world.settle();
     assert_eq!(action(&world), SyncAction::Recover);
     world.run_until_idle(LONG);
     world.check_invariants().unwrap();
@@ -76,24 +85,37 @@ fn failing_the_last_copy_breaks_the_array_and_is_a_violation() {
             .build()
             .unwrap();
         for name in &names[1..if level == Level::Raid6 { 3 } else { 2 }] {
-            fail(&mut world, name).unwrap();
+            write_faulty(&mut world, name).unwrap();
         }
         world.check_invariants().unwrap();
-        assert_eq!(errno(fail(&mut world, "sda")), 16);
+        // The port refuses, and whoever asked has a fault.
+        let refused = fail(&mut world, "sda");
+        assert!(matches!(refused, Err(Error::MemberHealthy { .. })));
+        assert!(!world.array("md0").unwrap().broken);
+        assert!(world.check_invariants().unwrap_err().contains("needed"));
+        assert_eq!(write_faulty(&mut world, "sda"), Err(16));
         let array = world.array("md0").unwrap();
         assert!(array.broken);
         assert_eq!(member(&world, "sda").faulty, really, "{level:?}");
         assert_eq!(world.write("md0", 8), Err(5));
-        assert!(world.check_invariants().unwrap_err().contains("needed"));
     }
 }
 
 #[test]
-fn a_broken_array_shows_it_in_the_words_of_its_level() {
+fn an_array_that_breaks_under_a_write_hangs_in_write_pending() {
     let mut world = scenario::by_name("raid5-failed").unwrap();
     let facts = world.array_facts(world.array("md0").unwrap(), false);
-    assert_eq!(facts.state, Fact::Known(ArrayState::WritePending));
+    assert_eq!(facts.state, Fact::Known(ArrayState::Broken));
     assert!(facts.mdstat.unwrap().broken);
+    let mut written = disks(&["sda", "sdb", "sdc"])
+        .array("md0", Level::Raid5, &["sda", "sdb", "sdc"])
+        .failed("sdb")
+        .build()
+        .unwrap();
+    written.pull("sdc");
+    assert_eq!(written.write("md0", 8), Err(5));
+    let facts = written.array_facts(written.array("md0").unwrap(), false);
+    assert_eq!(facts.state, Fact::Known(ArrayState::WritePending));
     world.style = KernelStyle::V6_1;
     assert!(!world.mdstat_facts(world.array("md0").unwrap()).broken);
 }
@@ -101,9 +123,9 @@ fn a_broken_array_shows_it_in_the_words_of_its_level() {
 #[test]
 fn raid10_survives_by_pairs() {
     let mut world = scenario::by_name("raid10").unwrap();
-    fail(&mut world, "sda").unwrap();
-    fail(&mut world, "sdc").unwrap();
-    assert_eq!(errno(fail(&mut world, "sdb")), 16);
+    write_faulty(&mut world, "sda").unwrap();
+    write_faulty(&mut world, "sdc").unwrap();
+    assert_eq!(write_faulty(&mut world, "sdb"), Err(16));
 }
 
 #[test]
@@ -133,12 +155,11 @@ fn a_replacement_keeps_redundancy_and_retires_the_old_member() {
 fn want_replacement_of_a_spare_is_ignored() {
     let mut world = mirror().spare("sdc").build().unwrap();
     let drive = target(&world, "sdc");
-    world
-        .act(&Action::WantReplacement {
-            array: "md0".into(),
-            drive,
-        })
-        .unwrap();
+    let ignored = world.act(&Action::WantReplacement {
+        array: "md0".into(),
+        drive,
+    });
+    assert_eq!(errno(ignored), 0, "the port looks whether it was taken");
     assert!(!member(&world, "sdc").want_replacement);
 }
 
@@ -199,8 +220,11 @@ fn removal_follows_the_rules_of_the_kernel() {
         .spare("sdc")
         .build()
         .unwrap();
-    assert_eq!(errno(remove(&mut world, "sda")), 16);
-    assert_eq!(errno(remove(&mut world, "sdd")), 6);
+    assert!(matches!(
+        remove(&mut world, "sda"),
+        Err(Error::MemberHealthy { .. })
+    ));
+    remove(&mut world, "sdd").expect("somebody else was quicker");
     remove(&mut world, "sdb").unwrap();
     remove(&mut world, "sdc").unwrap();
     sync(&mut world, SyncWord::Idle).unwrap();
@@ -239,12 +263,21 @@ fn unfit_drives_are_refused_by_mdadm() {
         .drive(|d| d.used_by.push("/home".into()))
         .build()
         .unwrap();
-    for name in ["small", "ro", "used", "sda"] {
+    for name in ["small", "ro"] {
         assert!(
             matches!(add(&mut world, name), Err(Error::Tool { .. })),
             "{name}"
         );
     }
+    // What is in use is found before mdadm runs.
+    assert!(matches!(
+        add(&mut world, "used"),
+        Err(Error::DriveRefused {
+            unfit: Unfit::Busy { .. },
+            ..
+        })
+    ));
+    assert!(add(&mut world, "sda").is_err(), "a member");
     world.check_invariants().unwrap();
     let drive = target(&world, "sda");
     assert!(world.act(&Action::Wipe { drive }).is_err());
@@ -312,13 +345,27 @@ fn a_target_that_fails_midway_leaves_the_array_degraded() {
 }
 
 #[test]
-fn a_source_that_fails_midway_throws_the_spare_out() {
-    let mut world = scenario::by_name("raid5-degraded-with-pool").unwrap();
-    add(&mut world, "sdd").unwrap();
-    world.advance_ms(300);
-    world.fail_device("sda");
-    assert!(world.array("md0").unwrap().broken);
-    assert_eq!(member(&world, "sdd").slot, Slot::None);
+fn a_source_that_fails_midway_throws_the_spare_out_or_leaves_bad_blocks_on_it() {
+    for style in STYLES {
+        let mut world = disks(&["sda", "sdb", "sdc", "sdd"])
+            .style(style)
+            .array("md0", Level::Raid5, &["sda", "sdb", "sdc"])
+            .lost("sdc")
+            .build()
+            .unwrap();
+        add(&mut world, "sdd").unwrap();
+        world.advance_ms(300);
+        world.fail_device("sda");
+        assert!(world.array("md0").unwrap().broken);
+        world.run_until_idle(LONG);
+        let spare = member(&world, "sdd");
+        if style == KernelStyle::V7 {
+            assert!(spare.in_sync && spare.bad_blocks > 0);
+            assert_eq!(world.write("md0", 8), Err(5));
+        } else {
+            assert_eq!(spare.slot, Slot::None);
+        }
+    }
 }
 
 #[test]
@@ -330,4 +377,66 @@ fn unreadable_sources_end_well_with_bad_blocks_on_both_sides() {
     assert_eq!(degraded(&world), 0);
     assert_eq!(member(&world, "sda").bad_blocks, 2);
     assert_eq!(member(&world, "sdc").bad_blocks, 2);
+}
+
+#[test]
+fn the_spare_that_was_bound_last_is_taken_first() {
+    let mut world = mirror().spare("sdc").spare("sdd").build().unwrap();
+    world.fail_device("sdb");
+    assert_eq!(member(&world, "sdd").slot, Slot::At(1));
+    assert_eq!(member(&world, "sdc").slot, Slot::None);
+}
+
+#[test]
+fn a_replacement_takes_over_when_the_old_member_fails_midway() {
+    let mut world = mirror().spare("sdc").build().unwrap();
+    let drive = target(&world, "sdb");
+    let array = "md0".into();
+    world
+        .act(&Action::WantReplacement { array, drive })
+        .unwrap();
+    world.advance_ms(300);
+    world.fail_device("sdb");
+    let (old, new) = (member(&world, "sdb"), member(&world, "sdc"));
+    assert!(old.faulty && !old.want_replacement);
+    assert!(!new.replacement && new.rebuilding());
+    assert_eq!(degraded(&world), 1);
+    world.run_until_idle(LONG);
+    assert_eq!(degraded(&world), 0);
+}
+
+#[test]
+fn a_broken_mirror_is_rebuilt_and_stays_broken() {
+    let mut world = mirror().failed("sdb").build().unwrap();
+    assert_eq!(write_faulty(&mut world, "sda"), Err(16));
+    add(&mut world, "sdc").unwrap();
+    world.run_until_idle(LONG);
+    assert_eq!(degraded(&world), 0);
+    assert_eq!(world.write("md0", 8), Err(5));
+}
+
+#[test]
+fn what_another_copy_can_tell_is_no_loss() {
+    let mut world = disks(&["sda", "sdb", "sdc", "sdd"])
+        .array("md0", Level::Raid1, &["sda", "sdb", "sdc"])
+        .failed("sdc")
+        .build()
+        .unwrap();
+    world.device_mut("sda").unwrap().unreadable = 1;
+    add(&mut world, "sdd").unwrap();
+    world.run_until_idle(LONG);
+    assert_eq!(member(&world, "sdd").bad_blocks, 0);
+}
+
+#[test]
+fn old_metadata_keeps_no_checkpoint() {
+    let mut world = mirror()
+        .md(|a| a.metadata = Metadata::V0_90)
+        .failed("sdb")
+        .build()
+        .unwrap();
+    add(&mut world, "sdc").unwrap();
+    world.advance_ms(500);
+    world.reboot(true);
+    assert_eq!(member(&world, "sdc").slot, Slot::None);
 }

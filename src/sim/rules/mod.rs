@@ -3,6 +3,7 @@
 mod machine;
 mod members;
 mod sync;
+mod truth;
 
 use std::sync::mpsc;
 
@@ -10,7 +11,7 @@ use lun_core::Error;
 use lun_core::action::{Action, SyncWord, Target};
 use lun_core::error::Unfit;
 use lun_core::facts::{
-    ArrayState, Fact, Level, MdstatProgress, Position, Slot, SyncAction, SyncCompleted,
+    ArrayState, Fact, Level, MdstatProgress, Metadata, Position, Slot, SyncAction, SyncCompleted,
 };
 use lun_kernel::{Hint, Kernel, ScanRequest, Watch};
 
@@ -60,12 +61,21 @@ fn re_add(world: &mut World, name: &str) -> Result<(), Error> {
     })
 }
 
+/// Through the port, which spares a member in sync.
 fn fail(world: &mut World, name: &str) -> Result<(), Error> {
     let drive = target(world, name);
     world.act(&Action::FailMember {
         array: "md0".into(),
         drive,
     })
+}
+
+/// As an administrator does it, past the port; the error number of the kernel.
+fn write_faulty(world: &mut World, name: &str) -> Result<(), i32> {
+    let dev = world.dev(name).unwrap();
+    let result = world.write_faulty("md0", dev);
+    world.settle();
+    result
 }
 
 fn remove(world: &mut World, name: &str) -> Result<(), Error> {

@@ -1,0 +1,130 @@
+//! The last guards of the port: what the real adapter refuses before it acts
+//! (`src/kernel/linux/act.rs`), the simulated one refuses too.
+
+use lun_core::Error;
+use lun_core::action::{Action, Target};
+use lun_core::error::Unfit;
+use lun_core::facts::{Level, Slot};
+use lun_core::id::DevNo;
+
+use crate::events::enough_without;
+use crate::world::{Array, Mode, World};
+
+impl World {
+    /// The answer of an action that never reaches the kernel; [`None`] for one that does.
+    pub(crate) fn refused(&mut self, action: &Action) -> Option<Result<(), Error>> {
+        match action {
+            Action::FailMember { array, drive } => self.refuse_to_fail(array, drive),
+            Action::RemoveMember { array, drive } => self.refuse_to_remove(array, drive),
+            Action::AddSpare { array, drive } => {
+                // A failed member that is still listed is held by the array itself.
+                let listed = self.arrays.get(array)?.member(drive.dev).is_some();
+                (!listed).then(|| self.busy(drive)).flatten()
+            }
+            Action::ReAdd { array, drive } => {
+                let known = self.arrays.get(array)?;
+                if !known.bitmap {
+                    return Some(Err(Error::NotSupported {
+                        object: array.clone(),
+                        what: "re-adding a former member".to_owned(),
+                        why: "it has no write-intent bitmap".to_owned(),
+                    }));
+                }
+                let listed = known.member(drive.dev).is_some();
+                (!listed).then(|| self.busy(drive)).flatten()
+            }
+            Action::MakeReadWrite { array } => match self.arrays.get(array)?.mode {
+                Mode::Readonly => Some(Err(Error::ReadOnly { lun: array.clone() })),
+                Mode::Inactive => Some(Err(Error::LunOffline {
+                    lun: array.clone(),
+                    state: "inactive".to_owned(),
+                })),
+                Mode::Running | Mode::ReadAuto => None,
+            },
+            Action::Wipe { drive } => self.busy(drive),
+            _ => None,
+        }
+    }
+
+    /// A member in sync is failed only when another in-sync device fills the same slot.
+    fn refuse_to_fail(&mut self, name: &str, drive: &Target) -> Option<Result<(), Error>> {
+        let array = self.arrays.get(name)?;
+        let member = array.member(drive.dev)?;
+        if member.faulty {
+            return Some(Ok(()));
+        }
+        if !member.good() || has_twin(array, drive.dev) {
+            return None;
+        }
+        if array.enough() && !enough_without(array, drive.dev) {
+            self.violate(format!(
+                "{name}: {} was to be failed although it was needed",
+                drive.name
+            ));
+        }
+        Some(healthy(name, drive))
+    }
+
+    /// A member in sync is never removed, and one that is gone needs no removal.
+    fn refuse_to_remove(&self, name: &str, drive: &Target) -> Option<Result<(), Error>> {
+        match self.arrays.get(name)?.member(drive.dev) {
+            None => Some(Ok(())),
+            Some(member) if member.in_sync && !member.faulty => Some(healthy(name, drive)),
+            Some(_) => None,
+        }
+    }
+
+    /// The refusal of a drive that cannot be opened exclusively.
+    fn busy(&self, drive: &Target) -> Option<Result<(), Error>> {
+        let user = self.exclusive_user(drive.dev)?;
+        Some(Err(Error::DriveRefused {
+            drive: drive.name.clone(),
+            unfit: Unfit::Busy {
+                detail: format!("an exclusive open of /dev/{} fails: {user}", drive.name),
+            },
+        }))
+    }
+
+    /// Ranges that no source of this slot can read.
+    pub(crate) fn unreadable_for(&self, array: &Array, slot: Slot) -> u32 {
+        let Slot::At(slot) = slot else { return 0 };
+        let near = (array.layout & 0xff).max(1);
+        let unreadable = |dev: &DevNo| self.devices.get(dev).map_or(0, |d| d.unreadable);
+        let sources: Vec<u32> = array
+            .members
+            .iter()
+            .filter(|m| m.good())
+            .filter(|m| {
+                // Only mirrors in the same group hold the same data.
+                array.level != Level::Raid10
+                    || matches!(m.slot, Slot::At(other) if other / near == slot / near)
+            })
+            .map(|m| unreadable(&m.dev))
+            .collect();
+        let mirror = matches!(array.level, Level::Raid1 | Level::Raid10);
+        let spare_parity = array.level == Level::Raid6 && array.degraded() < 2;
+        if mirror {
+            sources.into_iter().min().unwrap_or(0)
+        } else if spare_parity {
+            0
+        } else {
+            sources.into_iter().sum()
+        }
+    }
+}
+
+fn healthy(name: &str, drive: &Target) -> Result<(), Error> {
+    Err(Error::MemberHealthy {
+        lun: name.to_owned(),
+        drive: drive.name.clone(),
+    })
+}
+
+/// Whether another in-sync device fills the same slot (a finished replacement).
+fn has_twin(array: &Array, dev: DevNo) -> bool {
+    let slot = array.member(dev).map(|m| m.slot);
+    array
+        .members
+        .iter()
+        .any(|m| m.dev != dev && Some(m.slot) == slot && m.good())
+}

@@ -1,0 +1,116 @@
+//! The simulator told the truth: what a real kernel does with the scenarios of `lun_sim::truth` is
+//! what is recorded of it, and a test of the simulator compares that with what it does itself.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lun_sim::KernelStyle;
+use lun_sim::truth;
+use lun_vm::{Kernel, Options, Vm};
+
+/// All scenarios, emulated on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The program that runs the scenarios, built as this test was.
+fn program() -> tempfile::TempDir {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let payload = tempfile::tempdir().unwrap();
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--example",
+            "truth",
+        ])
+        .current_dir(root)
+        .status()
+        .unwrap();
+    assert!(built.success());
+    // This test lies in TARGET/debug/deps.
+    let debug = std::env::current_exe().unwrap();
+    let debug = debug.ancestors().nth(2).unwrap();
+    let stripped = Command::new("strip")
+        .args(["--strip-debug", "-o"])
+        .arg(payload.path().join("truth"))
+        .arg(debug.join("examples/truth"))
+        .status()
+        .unwrap();
+    assert!(stripped.success());
+    std::fs::copy(
+        root.join("tests/vm/truth.sh"),
+        payload.path().join("truth.sh"),
+    )
+    .unwrap();
+    payload
+}
+
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn smoke_kernel_does_what_was_recorded() {
+    let payload = program();
+    let mut options = Options::from_env("truth").unwrap();
+    options.payload = Some(payload.path().to_owned());
+    let style = match options.kernel {
+        Kernel::Bookworm => KernelStyle::V6_1,
+        Kernel::Trixie => KernelStyle::V6_12,
+        Kernel::Sid => KernelStyle::V7,
+    };
+    let mut vm = Vm::start(&options).unwrap_or_else(|error| panic!("{error}"));
+    let output = vm
+        .run_with_deadline("bash /opt/lund/truth.sh", PATIENCE)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let (seen, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status, 0, "{said}");
+    let told = differences(&seen, truth::recording(style));
+    if !told.is_empty() {
+        vm.keep_evidence();
+    }
+    assert!(
+        told.is_empty(),
+        "scripts/truth --record renews what is recorded, should the kernel be right\n{told}"
+    );
+}
+
+/// Where two texts of transcripts differ, with scenario and step.
+fn differences(seen: &str, recorded: &str) -> String {
+    let mut told = String::new();
+    let scenarios = |text: &str| -> Vec<Vec<String>> {
+        text.split("scenario ")
+            .skip(1)
+            .map(|part| part.lines().map(str::to_owned).collect())
+            .collect()
+    };
+    let (seen, recorded) = (scenarios(seen), scenarios(recorded));
+    for expected in &recorded {
+        let name = &expected[0];
+        let Some(found) = seen.iter().find(|found| found[0] == *name) else {
+            let _ = writeln!(told, "{name}: was not run");
+            continue;
+        };
+        let mut step = "";
+        for at in 0..expected.len().max(found.len()) {
+            let (old, new) = (expected.get(at), found.get(at));
+            if let Some(line) = new.filter(|line| line.contains(" -> ")) {
+                step = line.trim();
+            }
+            if old != new {
+                let none = "(nothing)".to_owned();
+                let _ = writeln!(
+                    told,
+                    "{name}, at `{step}`\n  recorded: {}\n  seen:     {}",
+                    old.unwrap_or(&none).trim(),
+                    new.unwrap_or(&none).trim()
+                );
+                break;
+            }
+        }
+    }
+    told
+}
