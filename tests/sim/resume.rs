@@ -126,7 +126,7 @@ fn a_loss_while_nobody_looked_is_told_so() {
     let told = rig
         .told
         .iter()
-        .any(|line| line.contains("degraded") && line.contains("it was last seen healthy"));
+        .any(|line| line.contains("found degraded") && line.contains("it was last seen healthy"));
     assert!(told, "{}", rig.story());
     // Told once: the next start finds it as it was left.
     rig.told.clear();

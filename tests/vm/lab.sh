@@ -1,7 +1,7 @@
 # Sourced by every script that a test runs in the guest: arrays with data on loop devices.
 # shellcheck shell=bash
 shopt -s nullglob
-LAB=/srv/mem/lab
+LAB=${LAB:-/srv/mem/lab}
 
 # disks COUNT [MIB] [FIRST]: loop devices /dev/loopFIRST.. of MIB each, blank.
 disks() {
@@ -11,6 +11,17 @@ disks() {
     for ((n = first; n < first + count; n++)); do
         [ -e "/dev/loop$n" ] || mknod "/dev/loop$n" b 7 "$n"
         truncate -s "${mib}M" "$LAB/disk$n"
+        losetup "/dev/loop$n" "$LAB/disk$n"
+    done
+    udevadm settle
+}
+
+# attach COUNT [FIRST]: the loop devices that `disks` made, again after a reboot.
+attach() {
+    local count=$1 first=${2:-0} n
+    modprobe loop
+    for ((n = first; n < first + count; n++)); do
+        [ -e "/dev/loop$n" ] || mknod "/dev/loop$n" b 7 "$n"
         losetup "/dev/loop$n" "$LAB/disk$n"
     done
     udevadm settle

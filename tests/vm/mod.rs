@@ -6,6 +6,7 @@ mod cancel;
 mod errors;
 mod lab;
 mod recover;
+mod resume;
 mod service;
 mod spares;
 mod truth;

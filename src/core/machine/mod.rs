@@ -50,6 +50,8 @@ struct Entry {
     healthy_at: Option<Wall>,
     /// When the ledger was told of it last.
     recorded_at: Wall,
+    /// How it was left when nobody looked, until it is known how it is now.
+    left: Option<SeenLun>,
 }
 
 /// Which scan is wanted and which is under way.

@@ -15,7 +15,8 @@ impl Machine {
     ///
     /// # Errors
     /// [`Error::ObjectNotFound`] with the names there are, [`Error::Ambiguous`], or
-    /// [`Error::ObjectDeleted`] for one that existed.
+    /// [`Error::ObjectDeleted`] for one that existed, [`Error::LunOffline`] for one that may still be
+    /// assembled after a boot.
     pub fn resolve_lun(&self, name: &str) -> Result<LunId, Error> {
         let exact = self.luns.iter().find(|(id, entry)| {
             id.to_string().eq_ignore_ascii_case(name)
@@ -44,7 +45,10 @@ impl Machine {
             seen.id.to_string().eq_ignore_ascii_case(name)
                 || is_called(name, &seen.name, &seen.links)
         });
-        if was.is_some() {
+        if let Some(seen) = was {
+            if let Some(error) = self.not_assembled_yet(seen.id) {
+                return Err(error);
+            }
             return Err(Error::ObjectDeleted {
                 kind: ObjectKind::Lun,
                 name: name.to_owned(),

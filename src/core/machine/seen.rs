@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::world::describe;
 use super::{Entry, Machine, Record, SeenDrive, SeenLun};
 use crate::id::{DriveId, LunId, Wall};
-use crate::model::{Health, Lun, Role};
+use crate::model::{Health, Lun, NotificationEvent, Role};
 
 /// The moment at which a LUN was last seen is written down at least so often, milliseconds.
 const RENEW_MS: u64 = 15 * 60_000;
@@ -21,6 +22,23 @@ impl Machine {
             && entry.lun.health == Health::Healthy
         {
             entry.healthy_at = Some(now);
+        }
+    }
+
+    /// Says once whether a LUN was found worse than it was left.
+    pub(super) fn tell_if_worse(&mut self, id: LunId) {
+        let now = self.now.wall;
+        let Some(entry) = self.luns.get_mut(&id) else {
+            return;
+        };
+        // While it is put together nothing is known of it.
+        if entry.lun.health == Health::Unknown {
+            return;
+        }
+        let left = entry.left.take();
+        if let Some(text) = left.and_then(|left| worse_than_left(&left, &entry.lun, now)) {
+            let event = Some(NotificationEvent::LunModify);
+            self.notify(event, Some(id), None, text);
         }
     }
 
@@ -156,14 +174,17 @@ pub(super) fn seen(entry: &Entry, at: Wall, gone: bool) -> SeenLun {
 }
 
 /// That a LUN was found worse than it was left, in words: nobody has seen it happen.
-pub(super) fn worse_than_seen(seen: &SeenLun, lun: &Lun, now: Wall) -> Option<String> {
-    if seen.health != Some(Health::Healthy) || lun.health == Health::Healthy {
+fn worse_than_left(left: &SeenLun, lun: &Lun, now: Wall) -> Option<String> {
+    if left.health != Some(Health::Healthy) || lun.health == Health::Healthy {
         return None;
     }
-    let at = seen.healthy_at.unwrap_or(seen.last_seen);
+    let at = left.healthy_at.unwrap_or(left.last_seen);
     let ago = span(now.0.saturating_sub(at.0));
     Some(format!(
-        "it was last seen healthy {ago} ago, the rest happened while the service was not running"
+        "{} was found {}: it was last seen healthy {ago} ago, and it happened while the service was \
+         not running",
+        lun.name,
+        describe(lun)
     ))
 }
 

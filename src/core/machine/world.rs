@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::seen::{seen, worse_than_seen};
+use super::seen::seen;
 use super::{Effect, Entry, Machine, Record};
 use crate::Error;
 use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level};
@@ -278,15 +278,9 @@ impl Machine {
         let Some(lun) = self.projected(id, name) else {
             return;
         };
-        let mut text = format!("{name} ({}) is {}", lun.level, describe(&lun));
-        let before = self.gone.remove(&id);
-        if let Some(worse) = before
-            .as_ref()
-            .and_then(|seen| worse_than_seen(seen, &lun, self.now.wall))
-        {
-            text = format!("{text}; {worse}");
-        }
-        let healthy_at = before.and_then(|seen| seen.healthy_at);
+        let text = format!("{name} ({}) is {}", lun.level, describe(&lun));
+        let left = self.gone.remove(&id);
+        let healthy_at = left.as_ref().and_then(|seen| seen.healthy_at);
         self.luns.insert(
             id,
             Entry {
@@ -295,11 +289,13 @@ impl Machine {
                 contradiction: None,
                 healthy_at,
                 recorded_at: self.now.wall,
+                left,
             },
         );
         self.note_health(id);
         self.record_lun(id, false);
         self.notify(Some(NotificationEvent::LunArrive), Some(id), None, text);
+        self.tell_if_worse(id);
     }
 
     fn depart(&mut self, id: LunId) {
@@ -368,6 +364,7 @@ impl Machine {
             ..before.clone()
         } == lun;
         self.note_health(id);
+        self.tell_if_worse(id);
         if renamed
             || before.links != lun.links
             || before.level != lun.level
