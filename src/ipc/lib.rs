@@ -15,6 +15,7 @@ pub use client::{Client, ClientError, RemoteError};
 pub use error::CallError;
 pub use hint::hint_for;
 pub use wire::{
-    CancelOptions, Event, HostView, MAX_STRING_BYTES, OptionError, Options, RecoverOptions,
-    ReplaceOptions, SpareOptions, check_string,
+    CancelOptions, Event, HistoryOptions, HistoryPage, HostView, MAX_PAGE, MAX_STRING_BYTES,
+    OpHistory, OptionError, Options, RecoverOptions, ReplaceOptions, SpareOptions, StepView,
+    check_limit, check_string,
 };

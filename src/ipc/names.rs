@@ -8,6 +8,9 @@ use zbus::OwnedObjectPath;
 
 /// Well-known name of the service.
 pub const BUS_NAME: &str = "org.lund.Vds1";
+/// Name that a daemon holds for as long as it runs, so that there is one at a time. Clients go by
+/// [`BUS_NAME`], which appears when they may look.
+pub const LOCK_NAME: &str = "org.lund.Vds1.Daemon";
 /// Root of all objects: the provider, and the object manager.
 pub const ROOT_PATH: &str = "/org/lund/Vds1";
 /// The one subsystem: this host.

@@ -32,8 +32,20 @@ pub trait Provider {
     fn describe(&self) -> Result<String>;
 
     /// Remembered notifications with a number above `since`, as a JSON array of
-    /// [`crate::Event`], oldest first.
+    /// [`crate::Event`], oldest first, [`crate::MAX_PAGE`] at most: ask on from the last one until
+    /// none is left.
     fn query_events(&self, since: u64) -> Result<String>;
+
+    /// The newest notifications, `limit` of them (1 to [`crate::MAX_PAGE`]), as a JSON array of
+    /// [`crate::Event`], oldest first.
+    fn query_recent_events(&self, limit: u32) -> Result<String>;
+
+    /// Operations of any age, newest first, as JSON of [`crate::HistoryPage`]. Options: `lun` (s),
+    /// `before` (t), `limit` (u); see [`crate::HistoryOptions`].
+    fn query_operations(&self, options: Dict<'_>) -> Result<String>;
+
+    /// An operation of any age with its steps, as JSON of [`crate::OpHistory`].
+    fn query_operation(&self, id: u64) -> Result<String>;
 
     /// Registers a drive in the spare pool.
     fn spare_add(&self, drive: &str, options: Dict<'_>) -> Result<OwnedObjectPath>;

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
+use lun_core::Hresult;
+use lun_core::action::Action;
 use lun_core::id::{LunId, OpId, Wall};
+use lun_core::model::OpView;
+use lun_core::op::Standing;
 use serde::{Deserialize, Serialize};
 use zbus::{OwnedVariant, Variant};
 
@@ -29,6 +33,9 @@ pub enum OptionError {
     /// Nothing in it.
     #[error("{0} is empty")]
     Empty(String),
+    /// More than one answer holds, or nothing.
+    #[error("a limit of {0} is out of bounds (1 to {MAX_PAGE})")]
+    Limit(u32),
 }
 
 /// Refuses an empty or overlong string argument; `what` names it in the message.
@@ -207,10 +214,127 @@ fn flag(options: &Options, key: &str) -> Result<bool, OptionError> {
 /// The document that `Provider.Describe` answers with.
 pub use lun_core::machine::Snapshot as HostView;
 
+/// A step of an operation: one action on the kernel or on a drive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Number within the operation, from 1.
+    pub number: u32,
+    /// What was done; [`None`] when it was written down by another version that had other actions.
+    pub action: Option<Action>,
+    /// When it was about to be done.
+    pub begun_at_ms: Wall,
+    /// When its outcome was known; [`None`]: it is under way, or the service ended before it knew.
+    pub ended_at_ms: Option<Wall>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// `S_OK`, or that of the failure; [`None`] with `ended_at_ms`.
+    pub hresult: Option<Hresult>,
+}
+
+/// An operation of any age, with its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpHistory {
+    /// The operation.
+    #[serde(flatten)]
+    pub op: OpView,
+    /// How the LUN stood when it began.
+    pub before: Option<Standing>,
+    /// How the LUN stood when it ended.
+    pub after: Option<Standing>,
+    /// Its steps, the first first.
+    pub steps: Vec<StepView>,
+    /// Why the steps are not known, when the ledger could not be read.
+    pub ledger_error: Option<String>,
+}
+
+/// Some operations, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// The operations.
+    pub operations: Vec<OpView>,
+    /// Ask for those before this one next; [`None`]: there are no older ones.
+    pub next_before: Option<OpId>,
+    /// Why older ones are not known, when the ledger could not be read.
+    pub ledger_error: Option<String>,
+}
+
+/// Which operations `QueryOperations` answers with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryOptions {
+    /// `lun` (s): of this LUN, which may be gone: by id, unique beginning of it, or last known name.
+    pub lun: Option<String>,
+    /// `before` (t): with a smaller number than this.
+    pub before: Option<OpId>,
+    /// `limit` (u): so many, 1 to [`MAX_PAGE`]; 100 if not given.
+    pub limit: Option<u32>,
+}
+
+/// Most operations or notifications in one answer.
+pub const MAX_PAGE: u32 = 1000;
+
+impl HistoryOptions {
+    /// As the proxies take it.
+    #[must_use]
+    pub fn to_dict(&self) -> Dict<'_> {
+        let mut dict = Dict::new();
+        put_string(&mut dict, "lun", self.lun.as_deref());
+        if let Some(before) = self.before {
+            dict.insert("before", Variant::from(before.0));
+        }
+        if let Some(limit) = self.limit {
+            dict.insert("limit", Variant::from(limit));
+        }
+        dict
+    }
+
+    /// As it arrived.
+    ///
+    /// # Errors
+    /// An unknown option, one of another type or out of bounds, or too long a string.
+    pub fn from_options(options: &Options) -> Result<Self, OptionError> {
+        known(options, &["lun", "before", "limit"])?;
+        let before: Option<u64> = number(options, "before", "64 bit number (t)")?;
+        let limit: Option<u32> = number(options, "limit", "32 bit number (u)")?;
+        Ok(Self {
+            lun: string(options, "lun")?,
+            before: before.map(OpId),
+            limit: limit.map(check_limit).transpose()?,
+        })
+    }
+}
+
+/// Refuses a number of results out of bounds.
+///
+/// # Errors
+/// [`OptionError::Limit`].
+pub fn check_limit(limit: u32) -> Result<u32, OptionError> {
+    if (1..=MAX_PAGE).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(OptionError::Limit(limit))
+    }
+}
+
+fn number<T: TryFrom<OwnedVariant>>(
+    options: &Options,
+    key: &str,
+    kind: &'static str,
+) -> Result<Option<T>, OptionError> {
+    let wrong = || OptionError::Type(key.to_owned(), kind);
+    options
+        .get(key)
+        .map(|value| {
+            let value = value.try_clone().map_err(|_| wrong())?;
+            T::try_from(value).map_err(|_| wrong())
+        })
+        .transpose()
+}
+
 /// One remembered notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Sequence number; rises by one, begins at 1 with every start of the service.
+    /// Sequence number. It never repeats and only rises, across restarts too; after an end of the
+    /// service that was not orderly it jumps.
     pub seq: u64,
     /// When, milliseconds since 1970.
     pub at_ms: Wall,

@@ -13,6 +13,8 @@ use lun_core::policy::Policy;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::ledger::Retention;
+
 /// Where the configuration is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lund/lund.toml";
 
@@ -23,6 +25,8 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 pub struct Config {
     /// Tunables of the machine.
     pub policy: Policy,
+    /// How much the ledger keeps.
+    pub retention: Retention,
     /// Least severe level that is logged.
     pub log_level: tracing::Level,
     /// Why the files are not in force; [`None`] when they are.
@@ -33,6 +37,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
+            retention: Retention::default(),
             log_level: tracing::Level::INFO,
             error: None,
         }
@@ -70,6 +75,7 @@ struct FileConfig {
     recovery: Recovery,
     log: Log,
     operations: Operations,
+    ledger: Ledger,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +102,14 @@ struct Log {
 #[serde(default, deny_unknown_fields)]
 struct Operations {
     keep_finished: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Ledger {
+    keep_operations: Option<Spanned<u64>>,
+    keep_events: Option<Spanned<u64>>,
+    keep_days: Option<Spanned<u64>>,
 }
 
 /// Reads the configuration. With no file at all everything has its default; a file that was named
@@ -180,8 +194,30 @@ fn apply(config: &mut Config, path: &Path, text: &str) -> Result<(), ConfigError
     if let Some(keep) = bounded(path, text, "operations.keep_finished", keep, 10..=10_000)? {
         policy.keep_finished = usize::try_from(keep).unwrap_or(policy.keep_finished);
     }
+    apply_ledger(&mut config.retention, path, text, file.ledger)?;
     if let Some(level) = file.log.level {
         config.log_level = log_level(path, text, &level)?;
+    }
+    Ok(())
+}
+
+fn apply_ledger(
+    retention: &mut Retention,
+    path: &Path,
+    text: &str,
+    ledger: Ledger,
+) -> Result<(), ConfigError> {
+    let bounded = |name, value, range| bounded(path, text, name, value, range);
+    let kept = 100..=10_000_000;
+    let operations = ledger.keep_operations;
+    if let Some(keep) = bounded("ledger.keep_operations", operations, kept.clone())? {
+        retention.operations = keep;
+    }
+    if let Some(keep) = bounded("ledger.keep_events", ledger.keep_events, kept)? {
+        retention.events = keep;
+    }
+    if let Some(days) = bounded("ledger.keep_days", ledger.keep_days, 0..=36_500)? {
+        retention.days = Some(days).filter(|days| *days > 0);
     }
     Ok(())
 }
@@ -277,8 +313,15 @@ mod tests {
     fn every_key_has_its_effect() {
         let config = load_text(
             "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\n\
-             verify_after = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n",
+             verify_after = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
+             keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n",
         );
+        let retention = Retention {
+            operations: 200,
+            events: 300,
+            days: Some(90),
+        };
+        assert_eq!(config.retention, retention);
         assert_eq!(config.error, None);
         assert_eq!(config.log_level, tracing::Level::DEBUG);
         let expected = Policy {
@@ -299,6 +342,11 @@ mod tests {
             error_of("\n[service]\nrescan_s = 5\n"),
             "3: service.rescan_s = 5 is out of bounds (30 to 3600)"
         );
+        assert_eq!(
+            error_of("[ledger]\nkeep_operations = 5\n"),
+            "2: ledger.keep_operations = 5 is out of bounds (100 to 10000000)"
+        );
+        assert!(error_of("[ledger]\nkeep = 5\n").starts_with("2: unknown field `keep`"));
         assert!(error_of("[log]\nlevel = \"loud\"\n").contains("log.level = \"loud\" is none of"));
         assert!(error_of("[service]\nrescan_s = \"x\"\n").starts_with("2: invalid type"));
         assert!(error_of("\u{1}\u{2}junk = = [").starts_with('1'));

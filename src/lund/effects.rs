@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lun_core::Error;
@@ -22,6 +23,11 @@ use crate::ledger::Ledger;
 const ACTIONS_AT_ONCE: usize = 64;
 /// How long a stopping daemon waits for the ledger.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a record may be on its way to the medium. A disk that hangs must not keep a recovery
+/// from going on.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(10);
+/// The same, once a record was late and no answer has come since.
+const HANGING_DEADLINE: Duration = Duration::from_millis(100);
 
 /// An action under way.
 #[derive(Debug)]
@@ -29,6 +35,15 @@ struct Acting {
     /// Array or drive that it works on.
     object: String,
     deadline: AbortHandle,
+}
+
+/// An answer that waits until what it promises is in the ledger.
+#[derive(Debug)]
+struct Held {
+    /// All records up to this one.
+    record: PersistId,
+    token: Token,
+    result: Result<Reply, Error>,
 }
 
 /// Everything that effects need.
@@ -42,6 +57,10 @@ pub struct Performer {
     answers: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     acting: BTreeMap<ActId, Acting>,
+    /// Records on their way, each with its deadline.
+    writing: BTreeMap<PersistId, AbortHandle>,
+    ledger_hangs: Arc<AtomicBool>,
+    held: Vec<Held>,
     scanning: bool,
     next_scan: Option<ScanRequest>,
     stopping: bool,
@@ -67,7 +86,10 @@ impl Performer {
         to_bus: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let answered = results.clone();
+        let ledger_hangs = Arc::new(AtomicBool::new(false));
+        let hangs = Arc::clone(&ledger_hangs);
         ledger.on_answer(Box::new(move |id, result| {
+            hangs.store(false, Ordering::Relaxed);
             // The loop is gone only when the daemon ends.
             let _ = answered.send(Input::Persisted { id, result });
         }));
@@ -81,6 +103,9 @@ impl Performer {
             answers: BTreeMap::new(),
             next_token: 0,
             acting: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            ledger_hangs,
+            held: Vec::new(),
             scanning: false,
             next_scan: None,
             stopping: false,
@@ -145,6 +170,12 @@ impl Performer {
                 None => return false,
             },
             Input::ActLate { id } => return self.acting.contains_key(id),
+            Input::Persisted { id, .. } => {
+                if let Some(deadline) = self.writing.remove(id) {
+                    deadline.abort();
+                }
+                self.release_held();
+            }
             _ => {}
         }
         true
@@ -159,6 +190,9 @@ impl Performer {
     /// From now on nothing new is begun, and whoever waits is told why.
     pub fn refuse_everything(&mut self) {
         self.stopping = true;
+        // What they promise is queued, and the ledger is closed in good order.
+        self.writing.clear();
+        self.release_held();
         for token in self.answers.keys().copied().collect::<Vec<_>>() {
             self.reply(token, Err(Error::Exiting));
         }
@@ -259,11 +293,54 @@ impl Performer {
         });
     }
 
-    fn persist(&self, id: PersistId, record: Record) {
+    fn persist(&mut self, id: PersistId, record: Record) {
+        let hangs = Arc::clone(&self.ledger_hangs);
+        let late = self.results.clone();
+        let patience = if hangs.load(Ordering::Relaxed) {
+            HANGING_DEADLINE
+        } else {
+            LEDGER_DEADLINE
+        };
+        let deadline = tokio::spawn(async move {
+            tokio::time::sleep(patience).await;
+            hangs.store(true, Ordering::Relaxed);
+            let result = Err(Error::Ledger {
+                what: "write".to_owned(),
+                detail: "its disk does not answer".to_owned(),
+            });
+            let _ = late.send(Input::Persisted { id, result });
+        });
+        self.writing.insert(id, deadline.abort_handle());
         self.ledger.persist(id, record);
     }
 
+    /// Gives the answers whose records are written.
+    fn release_held(&mut self) {
+        let first = self.writing.keys().next().copied();
+        let due = |held: &Held| first.is_none_or(|first| held.record < first);
+        let (due, later): (Vec<Held>, Vec<Held>) =
+            std::mem::take(&mut self.held).into_iter().partition(due);
+        self.held = later;
+        for held in due {
+            self.answer(held.token, held.result);
+        }
+    }
+
+    /// A promise is given when it is in the ledger: an operation must not be forgotten, nor its
+    /// number given again, when the daemon is killed a moment later.
     fn reply(&mut self, token: Token, result: Result<Reply, Error>) {
+        let promise = matches!(result, Ok(Reply::Op(_) | Reply::Drive(_) | Reply::Done));
+        match self.writing.keys().next_back().copied() {
+            Some(record) if promise && !self.stopping => self.held.push(Held {
+                record,
+                token,
+                result,
+            }),
+            _ => self.answer(token, result),
+        }
+    }
+
+    fn answer(&mut self, token: Token, result: Result<Reply, Error>) {
         let generation = self.snapshots.borrow().generation;
         match self.answers.remove(&token) {
             // A client that has gone away needs no answer.
@@ -305,6 +382,7 @@ impl Performer {
             op,
             text,
         });
+        self.ledger.event(event.clone());
         // The publisher is gone only when the daemon ends.
         let _ = self.to_bus.send(event);
     }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Calls that may wait for the driver; a client that sends more waits itself.
 const CALLS_WAITING: usize = 64;
-/// Notifications that are remembered for clients that come later.
+/// Notifications that are kept in memory for clients that come later.
 const EVENTS_KEPT: usize = 1024;
 /// How long an answer waits for its objects to appear on the bus.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(5);
@@ -97,14 +97,14 @@ pub struct PublisherEnd {
     pub events: mpsc::UnboundedReceiver<Event>,
 }
 
-/// Makes the three ends.
+/// Makes the three ends. Notifications are numbered from the one after `last_event`.
 #[must_use]
-pub fn channels() -> (Handle, DriverEnd, PublisherEnd) {
+pub fn channels(last_event: u64) -> (Handle, DriverEnd, PublisherEnd) {
     let (requests_in, requests) = mpsc::channel(CALLS_WAITING);
     let (snapshots_in, snapshots) = watch::channel(Arc::new(Published::default()));
     let (on_bus_in, on_bus) = watch::channel(0);
     let (to_bus, events) = mpsc::unbounded_channel();
-    let log = EventLog::default();
+    let log = EventLog::new(last_event);
     let handle = Handle {
         requests: requests_in,
         snapshots: snapshots.clone(),
@@ -221,19 +221,36 @@ impl Handle {
     }
 }
 
-/// The newest notifications, for clients that ask later.
-#[derive(Debug, Clone, Default)]
-pub struct EventLog(Arc<Mutex<VecDeque<Event>>>);
+/// The newest notifications, for clients that ask later; older ones are in the ledger.
+#[derive(Debug, Clone)]
+pub struct EventLog(Arc<Mutex<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    /// Number given last.
+    last: u64,
+    events: VecDeque<Event>,
+}
 
 impl EventLog {
+    /// An empty one; numbers go on after `last`.
+    #[must_use]
+    pub fn new(last: u64) -> Self {
+        Self(Arc::new(Mutex::new(Kept {
+            last,
+            events: VecDeque::new(),
+        })))
+    }
+
     /// Remembers a notification under the next number, which it answers with.
     pub fn push(&self, mut event: Event) -> Event {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        event.seq = kept.back().map_or(1, |last| last.seq + 1);
-        if kept.len() == EVENTS_KEPT {
-            kept.pop_front();
+        kept.last += 1;
+        event.seq = kept.last;
+        if kept.events.len() == EVENTS_KEPT {
+            kept.events.pop_front();
         }
-        kept.push_back(event.clone());
+        kept.events.push_back(event.clone());
         event
     }
 
@@ -241,9 +258,14 @@ impl EventLog {
     #[must_use]
     pub fn since(&self, seq: u64) -> Vec<Event> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter()
-            .filter(|event| event.seq > seq)
-            .cloned()
-            .collect()
+        let newer = kept.events.iter().filter(|event| event.seq > seq);
+        newer.cloned().collect()
+    }
+
+    /// Number of the oldest one here.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.events.front().map(|event| event.seq)
     }
 }

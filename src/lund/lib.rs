@@ -12,6 +12,7 @@ pub mod handle;
 pub mod ledger;
 pub mod logging;
 pub mod notify;
+pub mod past;
 
 use std::future::Future;
 use std::path::Path;
@@ -34,8 +35,8 @@ pub enum Error {
     #[error(transparent)]
     Locked(#[from] ledger::LockError),
     /// Another daemon has the bus name.
-    #[error("another lund has the name {} on this bus", lun_ipc::names::BUS_NAME)]
-    NameTaken,
+    #[error("another lund has the name {0} on this bus; two must never act at once")]
+    NameTaken(&'static str),
     /// The bus is gone.
     #[error("the bus has closed the connection")]
     BusGone,
@@ -94,15 +95,19 @@ pub async fn run(
     }
     let Opened {
         ledger,
+        reader,
         state,
         provider,
-    } = Ledger::open(state_dir, config.policy.keep_finished)?;
+        last_event,
+    } = Ledger::open(state_dir, config.policy.keep_finished, config.retention)?;
     if let Some(why) = &state.degraded {
         tracing::error!("the ledger is degraded, what is done may be forgotten: {why}");
     }
     let connection = connect(&bus).await?;
+    // Before anything is looked at or done: two must never act at once.
+    bus::claim(&connection).await?;
     let also_root = (bus != Bus::System).then(|| nix::unistd::geteuid().as_raw());
-    let (handle, driver_end, publisher_end) = handle::channels();
+    let (handle, driver_end, publisher_end) = handle::channels(last_event);
     let DriverEnd {
         requests,
         snapshots,
@@ -110,6 +115,7 @@ pub async fn run(
         to_bus,
     } = driver_end;
     let context = Context {
+        past: past::Past::new(handle.clone(), reader),
         handle,
         auth: Auth::new(also_root),
         provider,

@@ -24,6 +24,12 @@ pub struct ActId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PersistId(pub u64);
 
+impl PersistId {
+    /// No record: the ledger speaks of itself. It has found that it cannot be written any more, or
+    /// that it can again.
+    pub const OWN: Self = Self(0);
+}
+
 /// A call of a client, already authorised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "drives are named as the client named them")]

@@ -11,6 +11,7 @@ mod exec;
 mod finish;
 mod holds;
 mod io;
+mod ledger;
 mod names;
 mod progress;
 #[cfg(test)]
@@ -30,6 +31,8 @@ use crate::model::{Lun, NotificationEvent};
 use crate::op::Op;
 use crate::plan::PoolEntry;
 use crate::policy::Policy;
+
+pub use view::op_view;
 
 pub use io::{
     ActId, Command, Effect, Input, LedgerState, PersistId, Record, Reply, SeenDrive, SeenLun,
@@ -239,6 +242,10 @@ impl Machine {
         self.scan.wanted = true;
         self.want_deep_scan();
         self.changed = true;
+        if let Some(why) = &self.ledger_degraded {
+            let text = format!("the ledger is degraded, going on in memory: {why}");
+            self.notify(None, None, None, text);
+        }
     }
 
     fn on_timer(&mut self) {
@@ -334,28 +341,5 @@ impl Machine {
             op,
             text,
         });
-    }
-
-    fn on_persisted(&mut self, id: PersistId, result: Result<(), crate::Error>) {
-        if let Err(error) = result {
-            if self.ledger_degraded.is_none() {
-                let text = format!("the ledger cannot be written, going on in memory: {error}");
-                self.notify(None, None, None, text);
-            }
-            self.ledger_degraded = Some(error.to_string());
-            self.changed = true;
-        } else if self.ledger_degraded.take().is_some() {
-            self.notify(
-                None,
-                None,
-                None,
-                "the ledger can be written again".to_owned(),
-            );
-            self.changed = true;
-        }
-        // Recovery goes on without a ledger: what waited for the record goes on either way.
-        for task in self.tasks.values_mut() {
-            task.persisted(id);
-        }
     }
 }

@@ -161,6 +161,17 @@ impl Machine {
     }
 }
 
+impl SeenLun {
+    /// Whether a name, an id or the beginning of one means this LUN as it was last seen.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let id = self.id.to_string();
+        id.eq_ignore_ascii_case(name)
+            || has_prefix(&id, name)
+            || is_called(name, &self.name, &self.links)
+    }
+}
+
 fn is_called(name: &str, array: &str, links: &[String]) -> bool {
     let bare = name.strip_prefix("/dev/").unwrap_or(name);
     bare == array

@@ -62,15 +62,17 @@ impl Machine {
             .ops
             .values()
             .find(|op| op.lun == lun && !op.state.is_finished())?;
-        Some(view(op))
+        Some(op_view(op))
     }
 
     pub(super) fn op_view(&self, id: OpId) -> Option<OpView> {
-        self.ops.get(&id).map(view)
+        self.ops.get(&id).map(op_view)
     }
 }
 
-fn view(op: &Op) -> OpView {
+/// An operation as clients see it.
+#[must_use]
+pub fn op_view(op: &Op) -> OpView {
     let hresult = match &op.error {
         Some(error) => error.hresult(),
         None if op.state.is_finished() => Hresult::S_OK,

@@ -2,15 +2,20 @@
 
 use lun_core::Error;
 use lun_core::error::ObjectKind;
+use lun_core::id::OpId;
 use lun_core::machine::{Command, Reply};
 use lun_core::model::{Driver, LunStatus, VdsEnum};
 use lun_ipc::names::{DM_CONTROLLER_PATH, MD_CONTROLLER_PATH, drive_path, lun_path};
-use lun_ipc::{Options, SpareOptions};
+use lun_ipc::{HistoryOptions, MAX_PAGE, Options, SpareOptions, check_limit};
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::{Result, SharedContext, checked, json, refused, unexpected};
+use crate::ledger::Filter;
+
+/// Operations in an answer when no limit was given.
+const PAGE: u32 = 100;
 
 /// `org.lund.Vds1.Provider`.
 #[derive(Debug)]
@@ -67,7 +72,28 @@ impl ProviderObject {
     }
 
     async fn query_events(&self, since: u64) -> Result<String> {
-        json(&self.0.handle.events().since(since))
+        json(&self.0.past.events_since(since, MAX_PAGE).await)
+    }
+
+    async fn query_recent_events(&self, limit: u32) -> Result<String> {
+        let limit = check_limit(limit).map_err(refused)?;
+        json(&self.0.past.recent_events(limit).await)
+    }
+
+    async fn query_operations(&self, options: Options) -> Result<String> {
+        let HistoryOptions { lun, before, limit } =
+            HistoryOptions::from_options(&options).map_err(refused)?;
+        let lun = match lun {
+            Some(name) => Some(self.0.past.lun(&name).await?),
+            None => None,
+        };
+        let limit = limit.unwrap_or(PAGE);
+        let filter = Filter { lun, before, limit };
+        json(&self.0.past.operations(filter).await)
+    }
+
+    async fn query_operation(&self, id: u64) -> Result<String> {
+        json(&self.0.past.operation(OpId(id)).await?)
     }
 
     async fn spare_add(

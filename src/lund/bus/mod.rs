@@ -21,9 +21,10 @@ use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath};
 
 use crate::handle::Handle;
+use crate::past::Past;
 
 pub use auth::Auth;
-pub use publisher::serve;
+pub use publisher::{claim, serve};
 
 /// Answer of a bus method.
 type Result<T, E = CallError> = std::result::Result<T, E>;
@@ -33,6 +34,8 @@ type Result<T, E = CallError> = std::result::Result<T, E>;
 pub struct Context {
     /// The way to the driver.
     pub handle: Handle,
+    /// The way to the past.
+    pub past: Past,
     /// Who may do what.
     pub auth: Auth,
     /// The provider's lasting GUID.
@@ -77,6 +80,7 @@ fn refused(error: OptionError) -> CallError {
     let what = match &error {
         OptionError::Unknown(name, _) | OptionError::Type(name, _) => format!("option {name:?}"),
         OptionError::TooLong(what) | OptionError::Empty(what) => what.clone(),
+        OptionError::Limit(_) => "limit".to_owned(),
     };
     Error::InvalidArgument {
         what,

@@ -13,8 +13,8 @@ use lun_core::machine::Snapshot;
 use lun_core::model::{Drive, Driver, Lun, OpView};
 use lun_ipc::Event;
 use lun_ipc::names::{
-    BUS_NAME, DM_CONTROLLER_PATH, MD_CONTROLLER_PATH, ROOT_PATH, SUB_SYSTEM_PATH, drive_path,
-    lun_path, op_path,
+    BUS_NAME, DM_CONTROLLER_PATH, LOCK_NAME, MD_CONTROLLER_PATH, ROOT_PATH, SUB_SYSTEM_PATH,
+    drive_path, lun_path, op_path,
 };
 use tokio::sync::{oneshot, watch};
 use zbus::fdo::{ObjectManager, Properties, RequestNameFlags};
@@ -89,11 +89,24 @@ pub async fn serve(
     }
 }
 
+/// Keeps every other daemon on this bus off, whatever state directory it has, and before it has
+/// done anything: [`BUS_NAME`] is taken only when clients may look.
+///
+/// # Errors
+/// [`crate::Error::NameTaken`] when another daemon runs.
+pub async fn claim(connection: &Connection) -> Result<(), crate::Error> {
+    take(connection, LOCK_NAME).await
+}
+
 async fn take_name(connection: &Connection) -> Result<(), crate::Error> {
+    take(connection, BUS_NAME).await
+}
+
+async fn take(connection: &Connection, name: &'static str) -> Result<(), crate::Error> {
     let flags = RequestNameFlags::DO_NOT_QUEUE;
-    match connection.request_name_with_flags(BUS_NAME, flags).await {
+    match connection.request_name_with_flags(name, flags).await {
         Ok(_) => Ok(()),
-        Err(zbus::Error::NameTaken) => Err(crate::Error::NameTaken),
+        Err(zbus::Error::NameTaken) => Err(crate::Error::NameTaken(name)),
         Err(error) => Err(error.into()),
     }
 }

@@ -289,7 +289,7 @@ async fn a_second_daemon_ends_with_a_clear_message() {
         assert!(matches!(error, Error::Locked(_)), "{error}");
         let same_bus = Daemon::start(&bus, "other", &kernel);
         let error = same_bus.task.await.unwrap().unwrap_err();
-        assert!(matches!(error, Error::NameTaken), "{error}");
+        assert!(matches!(error, Error::NameTaken(_)), "{error}");
         first.stop().await.unwrap();
         // The state directory is free again, and remembers.
         let again = Daemon::start(&bus, "state", &kernel);

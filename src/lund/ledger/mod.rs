@@ -2,28 +2,36 @@
 //!
 //! Records are written in the order in which they are told, on a thread of their own that ends
 //! itself when there is nothing to write. Each record is committed to the medium
-//! (`synchronous=FULL`) before it is answered, because an action waits for its intent.
+//! (`synchronous=FULL`) before it is answered, because an action waits for its intent; a percentage
+//! alone is not flushed, it survives the daemon and need not survive the power.
 
+mod load;
+mod prune;
+mod queue;
+mod read;
+mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod write;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lun_core::Error;
 use lun_core::machine::{LedgerState, PersistId, Record};
+use lun_ipc::Event;
 use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
 
-use store::Store;
+pub use prune::Retention;
+pub use read::{Filter, Reader};
 
-/// How long the thread waits for more before it ends.
-const LINGER: Duration = Duration::from_secs(2);
+use queue::Shared;
+use store::Store;
 
 /// Why the daemon cannot start on a state directory.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +41,8 @@ pub enum LockError {
     Taken(PathBuf),
 }
 
-/// Takes an answer about a record; runs on the ledger's thread.
+/// Takes an answer about a record; runs on the ledger's thread. [`PersistId::OWN`] tells of the
+/// ledger itself: that it does not work, or works again.
 pub type Answer = Box<dyn Fn(PersistId, Result<(), Error>) + Send>;
 
 /// The open ledger, and the lock of its directory for as long as it lives.
@@ -53,132 +62,81 @@ impl std::fmt::Debug for Ledger {
 pub struct Opened {
     /// To write to.
     pub ledger: Ledger,
+    /// To read from.
+    pub reader: Reader,
     /// What was remembered.
     pub state: LedgerState,
     /// The provider's lasting GUID.
     pub provider: Uuid,
-}
-
-struct Shared {
-    queue: Mutex<Queue>,
-    more: Condvar,
-    store: Mutex<Store>,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<(PersistId, Record)>,
-    answer: Option<Arc<Mutex<Answer>>>,
-    running: bool,
-    closing: bool,
+    /// Number of the newest notification; the next has a greater one.
+    pub last_event: u64,
 }
 
 impl Ledger {
     /// Opens the ledger in `folder`, creating both. `keep_finished` bounds the finished operations
-    /// that are read back.
+    /// that are read back, `retention` what is kept at all.
     ///
     /// A ledger that cannot be opened is not an error: the daemon works in memory, and
     /// [`LedgerState::degraded`] says why.
     ///
     /// # Errors
     /// [`LockError::Taken`] when another daemon works on the folder.
-    pub fn open(folder: &Path, keep_finished: usize) -> Result<Opened, LockError> {
+    pub fn open(
+        folder: &Path,
+        keep_finished: usize,
+        retention: Retention,
+    ) -> Result<Opened, LockError> {
         let lock = lock(folder)?;
-        let (store, state, provider) = Store::open(folder, keep_finished);
-        let shared = Shared {
-            queue: Mutex::new(Queue::default()),
-            more: Condvar::new(),
-            store: Mutex::new(store),
-        };
+        let (store, start) = Store::open(folder, keep_finished, retention);
+        let shared = Shared::new(store);
+        let reader = Reader::new(folder);
+        if start.check {
+            check_beside(Arc::clone(&shared), reader.clone());
+        }
         Ok(Opened {
             ledger: Self {
-                shared: Arc::new(shared),
+                shared,
                 _lock: lock,
             },
-            state,
-            provider,
+            reader,
+            state: start.state,
+            provider: start.provider,
+            last_event: start.last_event,
         })
     }
 
     /// Sets who is told that a record is written.
     pub fn on_answer(&self, answer: Answer) {
-        guard(&self.shared.queue).answer = Some(Arc::new(Mutex::new(answer)));
+        self.shared.on_answer(answer);
     }
 
     /// Writes a record, after all those told before it.
     pub fn persist(&self, id: PersistId, record: Record) {
-        let mut queue = guard(&self.shared.queue);
-        queue.jobs.push_back((id, record));
-        if queue.running {
-            drop(queue);
-            self.shared.more.notify_one();
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let spawned = std::thread::Builder::new()
-            .name("lund-ledger".to_owned())
-            .spawn(move || write_all(&shared));
-        match spawned {
-            Ok(_) => queue.running = true,
-            Err(error) => refuse_all(queue, &error.to_string()),
-        }
+        self.shared.persist(id, record);
+    }
+
+    /// Writes a notification. One that cannot be written is written when the ledger works again.
+    pub fn event(&self, event: Event) {
+        self.shared.event(event);
     }
 
     /// Writes what is queued, waiting for it up to `patience`. Answers whether all was written.
     pub fn close(self, patience: Duration) -> bool {
-        let mut queue = guard(&self.shared.queue);
-        queue.closing = true;
-        self.shared.more.notify_all();
-        let waited = self
-            .shared
-            .more
-            .wait_timeout_while(queue, patience, |queue| queue.running);
-        let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        queue.jobs.is_empty() && !queue.running
+        self.shared.close(patience)
     }
 }
 
-/// A poisoned lock guards data that every writer leaves whole: go on with it.
-fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Answers everything queued with a failure; for when no thread can be had.
-fn refuse_all(mut queue: MutexGuard<'_, Queue>, why: &str) {
-    let jobs = std::mem::take(&mut queue.jobs);
-    let answer = queue.answer.clone();
-    drop(queue);
-    for (id, _) in jobs {
-        let error = Error::Ledger {
-            what: "start a thread".to_owned(),
-            detail: why.to_owned(),
-        };
-        if let Some(answer) = &answer {
-            guard(answer)(id, Err(error));
-        }
-    }
-}
-
-/// Body of the thread: writes until nothing has come for a while.
-fn write_all(shared: &Shared) {
-    loop {
-        let queue = guard(&shared.queue);
-        let waited = shared.more.wait_timeout_while(queue, LINGER, |queue| {
-            queue.jobs.is_empty() && !queue.closing
+/// Looks through a large file after an end that was not orderly, while the work goes on.
+fn check_beside(shared: Arc<Shared>, reader: Reader) {
+    let spawned = std::thread::Builder::new()
+        .name("lund-check".to_owned())
+        .spawn(move || {
+            if let Some(why) = reader.fault() {
+                shared.suspect(why);
+            }
         });
-        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let Some((id, record)) = queue.jobs.pop_front() else {
-            queue.running = false;
-            drop(queue);
-            shared.more.notify_all();
-            return;
-        };
-        let answer = queue.answer.clone();
-        drop(queue);
-        let result = guard(&shared.store).write(&record);
-        if let Some(answer) = answer {
-            guard(&answer)(id, result);
-        }
+    if let Err(error) = spawned {
+        tracing::warn!("the ledger is not looked through, no thread can be had: {error}");
     }
 }
 

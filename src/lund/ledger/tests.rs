@@ -10,8 +10,15 @@ use lun_core::plan::PoolEntry;
 
 use super::*;
 
+mod past;
+mod trouble;
+
 const LUN: LunId = LunId(Uuid::from_u128(1));
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(folder: &Path, keep: usize) -> Result<Opened, LockError> {
+    Ledger::open(folder, keep, Retention::default())
+}
 
 fn op(id: u64, ended: bool) -> Op {
     Op {
@@ -139,7 +146,8 @@ fn what_was_written_is_read_back() {
         ledger,
         state,
         provider,
-    } = Ledger::open(&state_dir, 10).unwrap();
+        ..
+    } = open(&state_dir, 10).unwrap();
     let nothing = LedgerState {
         rebooted: true,
         ..LedgerState::default()
@@ -157,7 +165,7 @@ fn what_was_written_is_read_back() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
-    let again = Ledger::open(&state_dir, 10).unwrap();
+    let again = open(&state_dir, 10).unwrap();
     assert_eq!(again.provider, provider, "the GUID lasts");
     assert_eq!(again.state.ops, vec![op(1, true), op(2, false)]);
     assert_eq!(again.state.last_op, 2);
@@ -182,18 +190,18 @@ fn what_was_written_is_read_back() {
             .all(Result::is_ok)
     );
     drop(again);
-    assert!(Ledger::open(&state_dir, 10).unwrap().state.holds.is_empty());
+    assert!(open(&state_dir, 10).unwrap().state.holds.is_empty());
 }
 
 #[test]
 fn of_the_finished_only_the_newest_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { ledger, .. } = Ledger::open(folder.path(), 2).unwrap();
+    let Opened { ledger, .. } = open(folder.path(), 2).unwrap();
     let mut records = vec![Record::Op(Box::new(op(1, false)))];
     records.extend((2..=6).map(|id| Record::Op(Box::new(op(id, true)))));
     assert!(write(&ledger, records).iter().all(Result::is_ok));
     drop(ledger);
-    let state = Ledger::open(folder.path(), 2).unwrap().state;
+    let state = open(folder.path(), 2).unwrap().state;
     let ids: Vec<_> = state.ops.iter().map(|op| op.id.0).collect();
     assert_eq!((ids, state.last_op), (vec![1, 5, 6], 6));
 }
@@ -206,7 +214,7 @@ fn a_corrupt_file_is_set_aside_and_numbers_are_not_used_again() {
         "not a database, not at all".repeat(100),
     )
     .unwrap();
-    let Opened { ledger, state, .. } = Ledger::open(folder.path(), 10).unwrap();
+    let Opened { ledger, state, .. } = open(folder.path(), 10).unwrap();
     assert!(state.degraded.unwrap().contains("set aside"));
     assert!(
         state.last_op > 1_000_000_000,
@@ -230,16 +238,13 @@ fn a_corrupt_file_is_set_aside_and_numbers_are_not_used_again() {
             .all(Result::is_ok)
     );
     drop(ledger);
-    assert_eq!(
-        Ledger::open(folder.path(), 10).unwrap().state.degraded,
-        None
-    );
+    assert_eq!(open(folder.path(), 10).unwrap().state.degraded, None);
 }
 
 #[test]
 fn one_bad_row_does_not_cost_the_others() {
     let folder = tempfile::tempdir().unwrap();
-    let Opened { ledger, .. } = Ledger::open(folder.path(), 10).unwrap();
+    let Opened { ledger, .. } = open(folder.path(), 10).unwrap();
     let records = vec![
         Record::Op(Box::new(op(1, true))),
         Record::Op(Box::new(op(2, true))),
@@ -250,7 +255,7 @@ fn one_bad_row_does_not_cost_the_others() {
     raw.execute("UPDATE ops SET json = '{}' WHERE id = 2", [])
         .unwrap();
     drop(raw);
-    let state = Ledger::open(folder.path(), 10).unwrap().state;
+    let state = open(folder.path(), 10).unwrap().state;
     assert_eq!((state.ops.len(), state.last_op), (1, 2));
 }
 
@@ -260,7 +265,7 @@ fn without_a_place_to_write_it_works_in_memory_and_says_so() {
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, "").unwrap();
     // No folder can be made below a file, whoever asks (root is not stopped by modes).
-    let Opened { ledger, state, .. } = Ledger::open(&blocked.join("state"), 10).unwrap();
+    let Opened { ledger, state, .. } = open(&blocked.join("state"), 10).unwrap();
     assert!(state.degraded.is_some());
     let results = write(&ledger, vec![Record::Op(Box::new(op(1, false)))]);
     assert!(matches!(results.as_slice(), [Err(Error::Ledger { .. })]));
@@ -273,7 +278,7 @@ fn a_schema_of_the_future_is_left_alone() {
     raw.execute_batch("CREATE TABLE x(y); PRAGMA user_version = 99;")
         .unwrap();
     drop(raw);
-    let state = Ledger::open(folder.path(), 10).unwrap().state;
+    let state = open(folder.path(), 10).unwrap().state;
     assert!(state.degraded.unwrap().contains("newer than this program"));
     assert!(folder.path().join(store::FILE).exists());
 }
@@ -281,8 +286,8 @@ fn a_schema_of_the_future_is_left_alone() {
 #[test]
 fn a_second_daemon_is_kept_off() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Ledger::open(folder.path(), 10).unwrap();
-    let error = Ledger::open(folder.path(), 10).unwrap_err();
+    let first = open(folder.path(), 10).unwrap();
+    let error = open(folder.path(), 10).unwrap_err();
     assert!(
         error
             .to_string()
@@ -290,5 +295,5 @@ fn a_second_daemon_is_kept_off() {
         "{error}"
     );
     drop(first);
-    assert!(Ledger::open(folder.path(), 10).is_ok());
+    assert!(open(folder.path(), 10).is_ok());
 }
