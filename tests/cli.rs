@@ -1,5 +1,7 @@
 //! `lunctl` as scripts meet it: exit codes and documents.
 
+mod past;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;

@@ -135,6 +135,10 @@ pub trait Lun {
     /// What [`replace_drive`](Self::replace_drive) would do, as JSON.
     fn plan_replace(&self, drive: &str, options: Dict<'_>) -> Result<String>;
 
+    /// Why the LUN is as it is, what a recovery would do now, and what would change that, as JSON
+    /// of `lun_core::plan::Explanation`.
+    fn explain(&self) -> Result<String>;
+
     /// Compares all copies.
     fn verify(&self) -> Result<OwnedObjectPath>;
 

@@ -8,17 +8,18 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use lun_core::Hresult;
 use lun_core::id::OpId;
 use lun_core::model::{Drive, Lun, OpView};
-use lun_core::plan::Plan;
+use lun_core::plan::{Explanation, Plan};
 use lun_ipc::names::{ASYNC_INTERFACE, BUS_NAME, op_path};
 use lun_ipc::proxy::{AsyncProxy, DriveProxy, LunProxy, ProviderProxy};
 use lun_ipc::{
-    CancelOptions, ClientError, HostView, RecoverOptions, RemoteError, ReplaceOptions, SpareOptions,
+    CancelOptions, ClientError, Event, HistoryOptions, HistoryPage, HostView, OpHistory,
+    RecoverOptions, RemoteError, ReplaceOptions, SpareOptions,
 };
 use serde::de::DeserializeOwned;
 use zbus::fdo::PropertiesProxy;
 use zbus::{OwnedObjectPath, proxy::CacheProperties};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_OBJECT};
 
 /// Where to look for the service: `system`, `session`, or a D-Bus address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,17 @@ pub(crate) enum WaitEnd {
     Ended,
     /// The time was up.
     TimedOut,
+}
+
+/// Why whoever follows the notifications has to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// There is a new one.
+    Told,
+    /// The service went away.
+    Gone,
+    /// The service is there again.
+    Back,
 }
 
 /// A connection to the service.
@@ -202,15 +214,72 @@ impl Client {
         call(self.provider().await?.reenumerate().await)
     }
 
-    /// An operation by number.
+    /// An operation by number. One that is no longer on the bus is looked for in the ledger.
     pub(crate) async fn op(&self, id: OpId) -> Result<OpView, Failure> {
         match self.op_at(op_path(id)).await {
-            Err(failure) if failure.hresult == Hresult::VDS_E_OBJECT_NOT_FOUND => {
-                let message = format!("there is no operation {id}");
-                Err(Failure { message, ..failure }.hint("run `lunctl ops --all`"))
+            Err(failure) if failure.exit == NO_OBJECT => {
+                self.op_history(id).await.map(|found| found.op)
             }
             result => result,
         }
+    }
+
+    /// An operation of any age, with its steps.
+    pub(crate) async fn op_history(&self, id: OpId) -> Result<OpHistory, Failure> {
+        let text = call(self.provider().await?.query_operation(id.0).await);
+        parse(
+            "QueryOperation",
+            &text.map_err(|failure| no_op(id, failure))?,
+        )
+    }
+
+    /// Operations of any age, newest first.
+    pub(crate) async fn history(
+        &self,
+        lun: Option<&str>,
+        before: Option<OpId>,
+        limit: u32,
+    ) -> Result<HistoryPage, Failure> {
+        let options = HistoryOptions {
+            lun: lun.map(str::to_owned),
+            before,
+            limit: Some(limit),
+        };
+        let provider = self.provider().await?;
+        let text = call(provider.query_operations(options.to_dict()).await)?;
+        parse("QueryOperations", &text)
+    }
+
+    /// Why a LUN is as it is.
+    pub(crate) async fn explain(&self, lun: &str) -> Result<Explanation, Failure> {
+        parse(
+            "Explain",
+            &call(self.lun_proxy(lun).await?.explain().await)?,
+        )
+    }
+
+    /// Some notifications with a number above `since`, oldest first; none: there are no more.
+    pub(crate) async fn events_since(&self, since: u64) -> Result<Vec<Event>, Failure> {
+        let text = call(self.provider().await?.query_events(since).await)?;
+        parse("QueryEvents", &text)
+    }
+
+    /// The newest notifications, oldest first.
+    pub(crate) async fn recent_events(&self, limit: u32) -> Result<Vec<Event>, Failure> {
+        let text = call(self.provider().await?.query_recent_events(limit).await)?;
+        parse("QueryRecentEvents", &text)
+    }
+
+    /// A stream that yields whenever something is told, and when the service goes or comes.
+    pub(crate) async fn notifications(&self) -> Result<BoxStream<'static, Wake>, Failure> {
+        let provider = self.provider().await?;
+        let told = call(provider.receive_notification().await)?.map(|_| Wake::Told);
+        let owners = call(provider.inner().receive_owner_changed().await)?;
+        let moved = owners.map(|owner| match owner {
+            Some(_) => Wake::Back,
+            None => Wake::Gone,
+        });
+        Ok(futures_util::stream::select(told, moved).boxed())
     }
 
     /// Asks for the end of an operation.
@@ -301,6 +370,15 @@ fn of_remote(error: RemoteError) -> Failure {
         failure.exit = 4;
     }
     failure
+}
+
+/// What the service says of an operation that nobody knows, with a better hint.
+fn no_op(id: OpId, failure: Failure) -> Failure {
+    if failure.hresult != Hresult::VDS_E_OBJECT_NOT_FOUND {
+        return failure;
+    }
+    let message = format!("there is no operation {id}");
+    Failure { message, ..failure }.hint("run `lunctl ops --all`")
 }
 
 fn call<T>(result: zbus::Result<T>) -> Result<T, Failure> {

@@ -8,6 +8,8 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const OPERATION_FAILED: u8 = 1;
 /// The command line was not understood, or an id prefix was ambiguous.
 pub(crate) const USAGE: u8 = 2;
+/// No such object, or it existed and is gone.
+pub(crate) const NO_OBJECT: u8 = 3;
 /// The operation was cancelled.
 pub(crate) const CANCELLED: u8 = 6;
 /// Waiting timed out; the operation goes on.

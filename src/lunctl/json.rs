@@ -1,5 +1,6 @@
 //! The JSON documents of `--json`. Their fields are promised in `docs/json.md`.
 
+use lun_ipc::HostView;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,15 @@ pub(crate) fn under<T: Serialize>(key: &str, value: &T) -> Result<Value, Failure
     let mut map = Map::new();
     map.insert(key.to_owned(), document(value)?);
     Ok(Value::Object(map))
+}
+
+/// Adds whether the service can write its ledger, and why not.
+pub(crate) fn add_ledger(document: &mut Value, host: &HostView) {
+    if let Value::Object(map) = document {
+        let why = &host.ledger_degraded;
+        let state = if why.is_some() { "degraded" } else { "ok" };
+        map.insert("ledger".to_owned(), json!({"state": state, "reason": why}));
+    }
 }
 
 /// The document of a failure.

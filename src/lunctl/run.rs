@@ -123,6 +123,10 @@ mod tests {
             "lunctl wait",
             "lunctl spare",
             "lunctl list --bus=",
+            "lunctl history --limit 0",
+            "lunctl history --limit 1001",
+            "lunctl events --since now",
+            "lunctl why",
         ] {
             assert_eq!(refusal(line), failure::USAGE, "{line}");
         }
@@ -146,6 +150,10 @@ mod tests {
             "lunctl spare list",
             "lunctl spare add /dev/loop3 --force",
             "lunctl spare remove /dev/loop3",
+            "lunctl events --follow --since 17 --json",
+            "lunctl history",
+            "lunctl history md0 --limit 10 --before 99",
+            "lunctl why md0 --json",
             "lunctl refresh --bus session",
             "lunctl --bus unix:path=/tmp/bus reenumerate",
         ] {

@@ -105,6 +105,7 @@ impl Machine {
             Command::Verify { lun } => {
                 self.start(&call.caller, lun, OpKind::Verify, Request::Verify, false)
             }
+            Command::Explain { lun } => self.explain(lun),
             Command::Release { lun } => return self.release(token, lun),
             Command::SpareAdd { drive, force } => self.spare_add(&drive, force),
             Command::SpareRemove { drive } => self.spare_remove(&drive),
@@ -218,6 +219,14 @@ impl Machine {
             what: "lost an operation".into(),
         })?;
         Ok(Reply::Op(Box::new(view)))
+    }
+
+    fn explain(&self, lun: LunId) -> Result<Reply, Error> {
+        self.known_lun(lun)?;
+        let context = self.context(lun, None)?;
+        let mut explanation = plan::explain(&context, self.busy_with(lun));
+        explanation.lun.operation = self.running_op(lun);
+        Ok(Reply::Explanation(Box::new(explanation)))
     }
 
     /// The unfinished operation of ours on a LUN.
@@ -439,6 +448,7 @@ const fn lun_of(command: &Command) -> Option<LunId> {
         Command::Recover { lun, .. }
         | Command::Replace { lun, .. }
         | Command::Verify { lun }
+        | Command::Explain { lun }
         | Command::Release { lun } => Some(*lun),
         Command::Cancel { .. }
         | Command::SpareAdd { .. }

@@ -10,7 +10,7 @@ use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
 use crate::model::{Drive, Health, Lun, NotificationEvent, OpView, Role};
 use crate::op::Op;
-use crate::plan::{Plan, PoolEntry};
+use crate::plan::{Explanation, Plan, PoolEntry};
 
 /// Ties a reply to the call that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +50,8 @@ pub enum Command {
     },
     /// Compare all copies.
     Verify { lun: LunId },
+    /// Why the LUN is as it is, and what would be done about it; changes nothing.
+    Explain { lun: LunId },
     /// `IVdsAsync::Cancel`.
     Cancel { op: OpId, release_spare: bool },
     /// Ends a hold without a recovery of ours.
@@ -71,6 +73,8 @@ pub enum Reply {
     Op(Box<OpView>),
     /// What would be done.
     Plan(Box<Plan>),
+    /// The reasoning.
+    Explanation(Box<Explanation>),
     /// A drive of the pool.
     Drive(Box<Drive>),
     /// Done.

@@ -57,7 +57,7 @@ impl Machine {
         }
     }
 
-    fn running_op(&self, lun: crate::id::LunId) -> Option<OpView> {
+    pub(super) fn running_op(&self, lun: crate::id::LunId) -> Option<OpView> {
         let op = self
             .ops
             .values()

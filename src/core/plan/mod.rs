@@ -5,6 +5,7 @@
 
 mod check;
 mod draft;
+mod explain;
 mod fit;
 mod mend;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use crate::model::PoolEntry;
 
 pub use check::check;
 pub use draft::whole_range;
+pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
 pub use recover::plan;
 pub use register::refuse_registration;
 pub use spare::{Candidate, Method, Need, Rejection, Source, Verdict, judge_spares, probes_wanted};

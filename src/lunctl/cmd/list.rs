@@ -14,7 +14,9 @@ pub(crate) struct ListArgs {}
 pub(crate) async fn run(_: &ListArgs, client: &Client, ui: &Ui) -> Result<u8, Failure> {
     let snapshot = client.snapshot().await?;
     if ui.json() {
-        ui.document(&json::under("luns", &snapshot.luns)?)?;
+        let mut document = json::under("luns", &snapshot.luns)?;
+        json::add_ledger(&mut document, &snapshot);
+        ui.document(&document)?;
     } else {
         ui.text(&lun::table(&snapshot.luns))?;
         ui.warn_ledger(&snapshot);

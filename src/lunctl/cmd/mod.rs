@@ -3,6 +3,8 @@
 
 mod cancel;
 mod drives;
+mod events;
+mod history;
 mod list;
 mod ops;
 mod recover;
@@ -15,6 +17,7 @@ mod spare;
 mod status;
 mod verify;
 mod wait;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -74,6 +77,9 @@ pub(crate) enum Command {
     Replace(replace::ReplaceArgs),
     Verify(verify::VerifyArgs),
     Spare(spare::SpareArgs),
+    Events(events::EventsArgs),
+    History(history::HistoryArgs),
+    Why(why::WhyArgs),
     Refresh(refresh::RefreshArgs),
     Reenumerate(reenumerate::ReenumerateArgs),
 }
@@ -93,6 +99,9 @@ pub(crate) async fn run(command: &Command, client: &Client, ui: &Ui) -> Result<u
         Command::Replace(args) => replace::run(args, client, ui).await,
         Command::Verify(args) => verify::run(args, client, ui).await,
         Command::Spare(args) => spare::run(args, client, ui).await,
+        Command::Events(args) => events::run(args, client, ui).await,
+        Command::History(args) => history::run(args, client, ui).await,
+        Command::Why(args) => why::run(args, client, ui).await,
         Command::Refresh(args) => refresh::run(args, client, ui).await,
         Command::Reenumerate(args) => reenumerate::run(args, client, ui).await,
     }

@@ -17,10 +17,14 @@ pub(crate) struct ShowArgs {
 
 pub(crate) async fn run(args: &ShowArgs, client: &Client, ui: &Ui) -> Result<u8, Failure> {
     let found = client.lun(&args.lun).await?;
+    let snapshot = client.snapshot().await?;
     if ui.json() {
-        ui.document(&json::document(&found)?)?;
+        let mut document = json::document(&found)?;
+        json::add_ledger(&mut document, &snapshot);
+        ui.document(&document)?;
     } else {
         ui.text(&lun::details(&found))?;
+        ui.warn_ledger(&snapshot);
     }
     Ok(DONE)
 }

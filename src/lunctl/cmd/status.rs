@@ -4,11 +4,10 @@ use clap::Args;
 
 use crate::client::Client;
 use crate::failure::{DONE, Failure};
-use crate::json;
 use crate::target::{self, Target, Which};
 use crate::ui::{Ui, op};
 
-/// Shows an operation, or the running (else the latest) operation of a LUN
+/// Shows an operation of any age and its steps, or the running (else the latest) one of a LUN
 ///
 /// Exits 0 whenever the operation could be shown, even one that failed: use wait to learn the
 /// outcome from the exit code.
@@ -20,11 +19,15 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn run(args: &StatusArgs, client: &Client, ui: &Ui) -> Result<u8, Failure> {
-    let found = target::resolve(client, &args.target, Which::Latest).await?;
+    let id = match &args.target {
+        Target::Op(id) => *id,
+        lun @ Target::Lun(_) => target::resolve(client, lun, Which::Latest).await?.id,
+    };
+    let found = client.op_history(id).await?;
     if ui.json() {
-        ui.document(&json::document(&found)?)?;
+        ui.document(&op::history_document(&found)?)?;
     } else {
-        ui.text(&op::details(&found))?;
+        ui.text(&op::history(&found))?;
     }
     Ok(DONE)
 }

@@ -127,6 +127,17 @@ pub(crate) fn details(lun: &Lun) -> String {
     text
 }
 
+/// State, redundancy and what goes on.
+pub(crate) fn standing(lun: &Lun) -> String {
+    let mut text = String::new();
+    state(lun, &mut text);
+    activity(lun, &mut text);
+    for fact in &lun.unknown {
+        text.push_str(&field("unknown", fact));
+    }
+    text
+}
+
 fn identity(lun: &Lun, text: &mut String) {
     let names: Vec<&str> = std::iter::once(&lun.device)
         .chain(&lun.links)

@@ -2,6 +2,7 @@
 //! paints it and writes it.
 
 pub(crate) mod drive;
+pub(crate) mod event;
 pub(crate) mod lun;
 pub(crate) mod op;
 mod paint;
@@ -11,6 +12,7 @@ pub(crate) mod progress;
 pub(crate) mod samples;
 mod table;
 pub(crate) mod units;
+pub(crate) mod why;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -56,6 +58,20 @@ impl Ui {
         settle(writeln!(stream, "{document:#}").and_then(|()| stream.flush()))
     }
 
+    /// Writes a document to stdout, on one line; `false`: nobody reads any more.
+    pub(crate) fn document_line(&self, document: &Value) -> Result<bool, Failure> {
+        self.line(&document.to_string())
+    }
+
+    /// Writes a line to stdout; `false`: nobody reads any more.
+    pub(crate) fn line(&self, text: &str) -> Result<bool, Failure> {
+        let mut stream = io::stdout().lock();
+        let written = writeln!(stream, "{text}").and_then(|()| stream.flush());
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        let read = !written.as_ref().is_err_and(gone);
+        settle(written).map(|()| read)
+    }
+
     /// Writes a failure to stderr.
     pub(crate) fn failure(&self, failure: &Failure) -> Result<(), Failure> {
         settle(
@@ -74,8 +90,8 @@ impl Ui {
     pub(crate) fn warn_ledger(&self, host: &HostView) {
         if let Some(why) = &host.ledger_degraded {
             self.note(&format!(
-                "warning: the service cannot write its ledger ({why}); what it does now will be \
-                 forgotten when it ends"
+                "warning: ledger: degraded: the service cannot write it ({why}); what it does now \
+                 will be forgotten if it ends"
             ));
         }
     }

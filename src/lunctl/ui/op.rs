@@ -2,11 +2,15 @@
 
 use lun_core::Hresult;
 use lun_core::model::{OpKind, OpView, Phase, VdsEnum as _};
-use lun_ipc::hint_for;
+use lun_core::op::Standing;
+use lun_ipc::{OpHistory, StepView, hint_for};
+use serde_json::Value;
 
-use super::table::{field, render};
+use super::drive::short;
+use super::table::{field, item, render};
 use super::units::{moment, rate, seconds};
 use crate::failure::{self, Failure};
+use crate::json;
 
 /// Kind of work, as a noun.
 pub(crate) fn kind(kind: OpKind) -> &'static str {
@@ -201,6 +205,71 @@ pub(crate) fn details(op: &OpView) -> String {
         ));
     }
     text
+}
+
+/// An operation of any age, and its steps.
+pub(crate) fn history(found: &OpHistory) -> String {
+    let mut text = details(&found.op);
+    for (label, standing) in [("before", &found.before), ("after", &found.after)] {
+        if let Some(standing) = standing {
+            text.push_str(&field(label, &stood(standing)));
+        }
+    }
+    if let Some(why) = &found.ledger_error {
+        text.push_str(&field("steps", &format!("not known: {why}")));
+    }
+    if !found.steps.is_empty() {
+        text.push_str("\nSteps\n");
+    }
+    for step in &found.steps {
+        let number = usize::try_from(step.number).unwrap_or(usize::MAX);
+        text.push_str(&item(number, &step_text(step)));
+    }
+    text
+}
+
+/// How a LUN stood: `ONLINE, FAILED_REDUNDANCY, 1 of 2 in sync`.
+fn stood(standing: &Standing) -> String {
+    let count = |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    format!(
+        "{}, {}, {} of {} in sync",
+        short(standing.status.name()),
+        short(standing.health.name()),
+        count(standing.members_in_sync),
+        count(standing.members_wanted)
+    )
+}
+
+fn step_text(step: &StepView) -> String {
+    let what = step_words(step);
+    let outcome = match (&step.error, step.ended_at_ms) {
+        (Some(error), _) => format!("failed: {error}"),
+        (None, Some(ended)) => {
+            let took = ended.0.saturating_sub(step.begun_at_ms.0);
+            format!("done after {took} ms")
+        }
+        (None, None) => "no outcome is known".to_owned(),
+    };
+    format!("{} {what}: {outcome}", moment(step.begun_at_ms.0))
+}
+
+fn step_words(step: &StepView) -> String {
+    step.action.as_ref().map_or_else(
+        || "an action of another version".to_owned(),
+        super::plan::words,
+    )
+}
+
+/// The document of an operation and its steps.
+pub(crate) fn history_document(found: &OpHistory) -> Result<Value, Failure> {
+    let mut document = json::document(found)?;
+    let steps = document.get_mut("steps").and_then(Value::as_array_mut);
+    for (value, step) in steps.into_iter().flatten().zip(&found.steps) {
+        if let Value::Object(map) = value {
+            map.insert("text".to_owned(), Value::String(step_words(step)));
+        }
+    }
+    Ok(document)
 }
 
 /// Several operations; `all` tells what was asked for.

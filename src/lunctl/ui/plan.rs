@@ -105,11 +105,39 @@ fn duration_text(plan: &Plan, basis: Basis) -> String {
 
 fn to_text(plan: &Plan, name: &str, basis: Basis) -> String {
     let mut text = format!("Plan for {name}: {}\n", plan.rule);
-    let Some(phase) = op::phase(plan.phase) else {
+    if plan.phase == Phase::None {
         text.push_str("Nothing would be done.\n");
         return text;
-    };
-    text.push_str(&field("phase", phase));
+    }
+    text.push_str(&fields(plan));
+    text.push_str(&field("duration", &duration_text(plan, basis)));
+    text.push_str("\nSteps\n");
+    text.push_str(&steps(plan));
+    if !plan.candidates.is_empty() {
+        text.push_str("\nCandidates\n");
+        text.push_str(&candidates(&plan.candidates));
+    }
+    text.push_str("\nNothing was changed.\n");
+    text
+}
+
+/// A plan in short: the rule, what would be done to the data, the steps.
+pub(crate) fn outline(plan: &Plan) -> String {
+    let mut text = field("rule", &plan.rule);
+    if plan.phase == Phase::None {
+        text.push_str(&field("steps", "nothing would be done"));
+        return text;
+    }
+    text.push_str(&fields(plan));
+    text.push_str(&steps(plan));
+    text
+}
+
+fn fields(plan: &Plan) -> String {
+    let mut text = String::new();
+    if let Some(phase) = op::phase(plan.phase) {
+        text.push_str(&field("phase", phase));
+    }
     if let Some(names) = drives_filled(plan) {
         text.push_str(&field("spare", &names));
     }
@@ -122,21 +150,18 @@ fn to_text(plan: &Plan, name: &str, basis: Basis) -> String {
     }
     text.push_str(&field("at risk", &plan.risk));
     text.push_str(&field("to copy", &bytes(plan.bytes_to_copy)));
-    text.push_str(&field("duration", &duration_text(plan, basis)));
-    text.push_str("\nSteps\n");
-    if plan.steps.is_empty() {
-        text.push_str("  none: it is already under way\n");
-    }
-    for (number, step) in plan.steps.iter().enumerate() {
-        let what = format!("{}, {}", words(&step.action), step.why);
-        text.push_str(&item(number.saturating_add(1), &what));
-    }
-    if !plan.candidates.is_empty() {
-        text.push_str("\nCandidates\n");
-        text.push_str(&candidates(&plan.candidates));
-    }
-    text.push_str("\nNothing was changed.\n");
     text
+}
+
+fn steps(plan: &Plan) -> String {
+    if plan.steps.is_empty() {
+        return "  none: it is already under way\n".to_owned();
+    }
+    let lines = plan.steps.iter().enumerate().map(|(number, step)| {
+        let what = format!("{}, {}", words(&step.action), step.why);
+        item(number.saturating_add(1), &what)
+    });
+    lines.collect()
 }
 
 fn candidates(candidates: &[Candidate]) -> String {
@@ -155,7 +180,7 @@ fn candidates(candidates: &[Candidate]) -> String {
     )
 }
 
-const fn source(source: Source) -> &'static str {
+pub(super) const fn source(source: Source) -> &'static str {
     match source {
         Source::Attached => "attached",
         Source::Pool => "pool",
@@ -164,7 +189,7 @@ const fn source(source: Source) -> &'static str {
     }
 }
 
-fn verdict(verdict: &Verdict) -> String {
+pub(super) fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Taken => "taken".to_owned(),
         Verdict::Fits { rank } => format!("fits, rank {}", rank.saturating_add(1)),
@@ -194,7 +219,7 @@ fn node(name: &str) -> String {
 }
 
 /// An action in plain words.
-fn words(action: &Action) -> String {
+pub(super) fn words(action: &Action) -> String {
     match action {
         Action::SetSync { array, word } => match word {
             SyncWord::Frozen => format!("hold {array} still"),
@@ -229,6 +254,12 @@ fn words(action: &Action) -> String {
         }
         Action::Wipe { drive } => format!("erase what is written on {}", node(&drive.name)),
     }
+}
+
+/// The plan as it stands in the document of another verb.
+pub(super) fn body(plan: &Plan, name: &str) -> Result<Value, Failure> {
+    let document = to_document(plan, name, Basis::Unknown)?;
+    Ok(document.get("plan").cloned().unwrap_or(Value::Null))
 }
 
 /// `{"plan": ...}`: the plan, with what only this program adds to it.

@@ -3,14 +3,16 @@
 use lun_core::Error;
 use lun_core::error::ObjectKind;
 use lun_core::id::LunId;
-use lun_core::machine::Command;
+use lun_core::machine::{Command, Reply};
 use lun_core::model::{Lun, VdsEnum};
 use lun_ipc::names::{controller_path, op_path};
 use lun_ipc::{Options, RecoverOptions, ReplaceOptions};
 use zbus::message::Header;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
-use super::{Result, SharedContext, checked, json, no_object, op_path_of, plan_of, refused, word};
+use super::{
+    Result, SharedContext, checked, json, no_object, op_path_of, plan_of, refused, unexpected, word,
+};
 
 /// One LUN.
 #[derive(Debug)]
@@ -113,6 +115,18 @@ impl LunObject {
     ) -> Result<String> {
         let command = self.replacement(drive, &options, true)?;
         plan_of(&self.context.ask(connection, &header, command).await?)
+    }
+
+    async fn explain(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String> {
+        let command = Command::Explain { lun: self.id };
+        match self.context.ask(connection, &header, command).await? {
+            Reply::Explanation(explanation) => json(&explanation),
+            other => Err(unexpected(&other)),
+        }
     }
 
     async fn verify(

@@ -119,6 +119,7 @@ fn unexpected(reply: &Reply) -> CallError {
     let kind = match reply {
         Reply::Op(_) => "an operation",
         Reply::Plan(_) => "a plan",
+        Reply::Explanation(_) => "an explanation",
         Reply::Drive(_) => "a drive",
         Reply::Done => "nothing",
     };
