@@ -8,6 +8,7 @@
 
 mod bus;
 mod cli;
+mod crash;
 mod rig;
 mod sim;
 mod tidy;

@@ -35,8 +35,14 @@ impl Lab {
 
     /// A guest with the service installed and not started.
     pub(crate) fn without_service(name: &str) -> Self {
+        Self::with_disks(name, Vec::new())
+    }
+
+    /// The same, booted cold with disks of these sizes whose write cache a power cut loses.
+    pub(crate) fn with_disks(name: &str, disks: Vec<u64>) -> Self {
         let mut options = Options::from_env(name).unwrap();
         options.payload = Some(payload().to_owned());
+        options.disks = disks;
         let vm = Vm::start(&options).unwrap_or_else(|error| panic!("{error}"));
         let lab = Self { vm };
         // A folder below which to install keeps the script from reloading systemd, which takes long

@@ -4,7 +4,7 @@
 
 mod cancel;
 mod errors;
-mod lab;
+pub(crate) mod lab;
 mod recover;
 mod resume;
 mod service;

@@ -108,8 +108,14 @@ impl Disk {
             while let Some(stream) = knock(&listener, &ended) {
                 let Some(disk) = weak.upgrade() else { return };
                 disk.connect(true);
+                // QEMU is killed, not told to end.
                 if let Err(error) = disk.talk(&mut &stream)
-                    && error.kind() != ErrorKind::UnexpectedEof
+                    && !matches!(
+                        error.kind(),
+                        ErrorKind::UnexpectedEof
+                            | ErrorKind::ConnectionReset
+                            | ErrorKind::BrokenPipe
+                    )
                 {
                     eprintln!("vm: disk {}: {error}", disk.path.display());
                 }

@@ -18,7 +18,7 @@ use crate::machine::{self, Machine, Memory};
 use crate::qmp::Monitor;
 
 /// Enough for a cold boot under emulation on a machine busy with other work (12 s on an idle one).
-pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(400);
 /// QEMU's emulation breaks a boot now and then (docs/vm.md): so often one is tried.
 pub(crate) const BOOT_ATTEMPTS: u32 = 3;
 const MONITOR_DEADLINE: Duration = Duration::from_secs(120);

@@ -4,10 +4,6 @@
 //!     lun-vm-load write PATH SEED             fills PATH, prints `filled`, then writes until it is killed;
 //!                                             prints `T G` once operation G of thread T is flushed
 //!     lun-vm-load check PATH SEED G,G,G,G     each block holds the latest flushed write or a later one
-//!     lun-vm-load check-leg PATH SEED G,G,G,G OFFSET SIZE DISKS DISK CHUNK
-//!                                             the same of one leg of a mirror: data begins at OFFSET, the
-//!                                             array has SIZE bytes; raid10 in near-2 layout over DISKS with
-//!                                             CHUNK bytes, DISKS 1 for a raid1
 //!     lun-vm-load strike WHEN -- COMMAND...   waits for WHEN and starts COMMAND, which is ready by then:
 //!                                             `now`, `file PATH N` (the N-th change of a file),
 //!                                             `child PID NAME` (a process of that name under PID),
@@ -33,11 +29,11 @@ const LONGEST_WRITE: u64 = 8;
 /// Writes between two flushes.
 const PER_FLUSH: u64 = 6;
 /// After each flush a thread lets the rest of an emulated machine breathe.
-const PACE: Duration = Duration::from_millis(10);
+const PACE: Duration = Duration::from_millis(30);
 const O_DIRECT: i32 = 0o40_000;
 const MAGIC: u64 = 0x6c75_6e64_6c6f_6164;
 /// A strike that has not come by then comes now: the moment has passed.
-const STRIKE_DEADLINE: Duration = Duration::from_secs(20);
+const STRIKE_DEADLINE: Duration = Duration::from_secs(10);
 
 type Words = Result<(), String>;
 
@@ -46,12 +42,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["write", path, seed] => parsed(seed).and_then(|seed| write(path, seed)),
-        ["check", path, seed, flushed] => check(path, seed, flushed, None),
-        ["check-leg", path, seed, flushed, rest @ ..] => {
-            leg(rest).and_then(|leg| check(path, seed, flushed, Some(leg)))
-        }
+        ["check", path, seed, flushed] => check(path, seed, flushed),
         ["strike", rest @ ..] => strike(rest),
-        _ => Err("usage: lun-vm-load write|check|check-leg|strike ...".into()),
+        _ => Err("usage: lun-vm-load write|check|strike ...".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -269,58 +262,17 @@ fn say(line: &str) {
         .and_then(|()| out.flush());
 }
 
-/// Where the blocks of a mirror's leg lie.
-struct Leg {
-    offset: u64,
-    size: u64,
-    disks: u64,
-    disk: u64,
-    chunk: u64,
-}
-
-fn leg(words: &[&str]) -> Result<Leg, String> {
-    let numbers: Result<Vec<u64>, String> = words.iter().map(|word| parsed(word)).collect();
-    let [offset, size, disks, disk, chunk] = numbers?[..] else {
-        return Err("check-leg wants OFFSET SIZE DISKS DISK CHUNK".into());
-    };
-    Ok(Leg {
-        offset,
-        size,
-        disks,
-        disk,
-        chunk: chunk.max(BLOCK_U64) / BLOCK_U64,
-    })
-}
-
-impl Leg {
-    /// The place of a block of the array on this leg, in bytes; none when others carry it.
-    fn place(&self, block: u64) -> Option<u64> {
-        if self.disks <= 1 {
-            return Some(self.offset + block * BLOCK_U64);
-        }
-        let (chunk, within) = (block / self.chunk, block % self.chunk);
-        let copy = (2 * chunk..2 * chunk + 2).find(|copy| copy % self.disks == self.disk)?;
-        Some(self.offset + (copy / self.disks * self.chunk + within) * BLOCK_U64)
-    }
-}
-
-fn check(path: &str, seed: &str, flushed: &str, leg: Option<Leg>) -> Words {
+fn check(path: &str, seed: &str, flushed: &str) -> Words {
     let flushed: Vec<u64> = flushed.split(',').map(parsed).collect::<Result<_, _>>()?;
     let (file, bytes) = open(path, false)?;
-    let size = leg.as_ref().map_or(bytes, |leg| leg.size);
-    let pattern = Pattern::new(parsed(seed)?, size);
+    let pattern = Pattern::new(parsed(seed)?, bytes);
     let (mut newer, mut seen, mut bad) = (0_u64, 0_u64, 0_u64);
     let mut buffer = Aligned::new(GROUP);
-    // A group lies within one chunk, so it is read at once.
     for (first, latest) in (0..pattern.blocks)
         .step_by(16)
         .zip(pattern.latest(&flushed).chunks(16))
     {
-        let place = match &leg {
-            None => Some(first * BLOCK_U64),
-            Some(leg) => leg.place(first),
-        };
-        let Some(place) = place else { continue };
+        let place = first * BLOCK_U64;
         file.read_exact_at(buffer.get(), place)
             .map_err(|error| format!("{path} at {place}: {error}"))?;
         for ((block, latest), bytes) in (first..).zip(latest).zip(buffer.get().chunks_exact(BLOCK))
@@ -484,22 +436,5 @@ mod tests {
         PATTERN.content(block, 41, &mut bytes);
         let stale = PATTERN.judge(block, 99, &bytes).unwrap_err();
         assert!(stale.contains("stale"), "{stale}");
-    }
-
-    #[test]
-    fn both_legs_of_a_pair_carry_the_same_blocks() {
-        let leg = |disk| Leg {
-            offset: 4096,
-            size: 1 << 20,
-            disks: 4,
-            disk,
-            chunk: 16,
-        };
-        for block in [0, 15, 16, 40, 63, 64, 200] {
-            let places: Vec<_> = (0..4).filter_map(|disk| leg(disk).place(block)).collect();
-            assert_eq!(places.len(), 2, "{block}");
-            assert_eq!(places[0], places[1], "{block}");
-        }
-        assert_eq!(leg(0).place(32), Some(4096 + 16 * 4096));
     }
 }
