@@ -6,7 +6,7 @@ use lun_core::Hresult;
 use lun_core::action::Action;
 use lun_core::id::{LunId, OpId, Wall};
 use lun_core::model::OpView;
-use lun_core::op::Standing;
+use lun_core::op::{Standing, StateChange};
 use serde::{Deserialize, Serialize};
 use zbus::{OwnedVariant, Variant};
 
@@ -241,6 +241,8 @@ pub struct OpHistory {
     pub before: Option<Standing>,
     /// How the LUN stood when it ended.
     pub after: Option<Standing>,
+    /// The states that it was in, with the moments at which each began.
+    pub states: Vec<StateChange>,
     /// Its steps, the first first.
     pub steps: Vec<StepView>,
     /// Why the steps are not known, when the ledger could not be read.

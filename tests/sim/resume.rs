@@ -215,3 +215,23 @@ fn a_check_is_not_made_twice() {
     assert_eq!(end.state, "failed", "{}", rig.story());
     assert_eq!(checks(&rig), 1, "{}", rig.story());
 }
+
+/// Each state is in the ledger with its moment, restarts included.
+#[test]
+fn every_state_has_its_moment() {
+    let mut rig = Rig::new(by_name("raid5-degraded-with-pool").unwrap());
+    rig.add_spare("sdd");
+    let op = rig.recover("md0").unwrap().id;
+    rig.until("under way", |rig| rig.op(op).percent > 20);
+    rig.restart();
+    rig.finished(op);
+    let states = rig.ledger.op(op).states;
+    let words: Vec<&str> = states.iter().map(|change| change.state.as_str()).collect();
+    assert_eq!(words.first(), Some(&"queued"), "{words:?}");
+    assert_eq!(words.last(), Some(&"succeeded"), "{words:?}");
+    assert!(
+        words.contains(&"preparing") && words.contains(&"running"),
+        "{words:?}"
+    );
+    assert!(states.is_sorted_by_key(|change| change.at), "{states:?}");
+}

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::error::{ObjectKind, Unfit};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
-use crate::op::{Live, Op, OpState, Standing, Work};
+use crate::op::{Live, Op, OpState, Standing, StateChange, Work};
 use crate::plan::{self, Context, Plan, Request};
 use crate::project;
 
@@ -302,6 +302,10 @@ impl Machine {
             message: plan.rule.clone(),
             before: self.luns.get(&lun).map(|entry| Standing::of(&entry.lun)),
             after: None,
+            states: vec![StateChange {
+                state: OpState::Queued,
+                at: self.now.wall,
+            }],
             work: Work {
                 phases_expected: 1 + u32::from(plan.leaves_missing > 0),
                 ..Work::default()

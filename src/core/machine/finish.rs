@@ -21,7 +21,7 @@ impl Machine {
         let Some(after) = before.next(event) else {
             return;
         };
-        op.state = after;
+        op.enter(after, self.now.wall);
         self.persist_op(id);
     }
 
@@ -200,7 +200,7 @@ impl Machine {
         let Some(after) = op.state.next(event) else {
             return;
         };
-        op.state = after;
+        op.enter(after, self.now.wall);
         op.percent = 100;
         op.ended_at = Some(self.now.wall);
         op.error = error.or(match after {

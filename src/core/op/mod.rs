@@ -60,12 +60,39 @@ pub struct Op {
     /// How the LUN stood when it ended.
     #[serde(default)]
     pub after: Option<Standing>,
+    /// The states that it was in, each with the moment at which it began; at most
+    /// [`Op::STATES_KEPT`], the first one and the newest.
+    #[serde(default)]
+    pub states: Vec<StateChange>,
     /// How far its steps have come.
     #[serde(default)]
     pub work: Work,
     /// What runs only in memory.
     #[serde(skip)]
     pub live: Live,
+}
+
+impl Op {
+    /// Changes of state that are remembered.
+    pub const STATES_KEPT: usize = 64;
+
+    /// Moves on to a state, and remembers when.
+    pub(crate) fn enter(&mut self, state: OpState, at: Wall) {
+        self.state = state;
+        if self.states.len() >= Self::STATES_KEPT {
+            self.states.remove(1);
+        }
+        self.states.push(StateChange { state, at });
+    }
+}
+
+/// A state and the moment at which an operation entered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// State.
+    pub state: OpState,
+    /// Since when.
+    pub at: Wall,
 }
 
 /// What the next start of the daemon has to know of an operation's steps in order to go on: the

@@ -215,6 +215,11 @@ pub(crate) fn history(found: &OpHistory) -> String {
             text.push_str(&field(label, &stood(standing)));
         }
     }
+    if !found.states.is_empty() {
+        let each = found.states.iter();
+        let each = each.map(|change| format!("{} {}", moment(change.at.0), change.state));
+        text.push_str(&field("states", &each.collect::<Vec<_>>().join(", ")));
+    }
     if let Some(why) = &found.ledger_error {
         text.push_str(&field("steps", &format!("not known: {why}")));
     }

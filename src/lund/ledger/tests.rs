@@ -46,6 +46,7 @@ fn op(id: u64, ended: bool) -> Op {
         message: "copying".to_owned(),
         before: None,
         after: None,
+        states: Vec::new(),
         work: lun_core::op::Work::default(),
         live: Live::default(),
     }
