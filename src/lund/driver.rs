@@ -35,8 +35,10 @@ pub struct Driver {
     performer: Performer,
     notifier: Notifier,
     config_error: Option<String>,
-    /// Told once the first scan is in (or cannot be had).
+    /// Told once the first scan is in and shown (or cannot be had).
     first_scan: Option<oneshot::Sender<()>>,
+    /// The first scan is in.
+    scanned: bool,
 }
 
 /// Where the loop's inputs come from.
@@ -80,6 +82,7 @@ impl Driver {
             notifier: Notifier::new(),
             config_error,
             first_scan: Some(first_scan),
+            scanned: false,
         }
     }
 
@@ -159,6 +162,9 @@ impl Driver {
             let snapshot = self.machine.snapshot();
             self.tell_status(&snapshot);
             self.performer.publish(snapshot);
+            if self.scanned {
+                self.tell_scanned();
+            }
         }
         for effect in effects {
             self.performer.perform(effect);
@@ -173,12 +179,19 @@ impl Driver {
         if !self.performer.came_back(&input) {
             return;
         }
-        let scanned = matches!(input, Input::Scanned(_));
+        let failed = matches!(input, Input::Scanned(Err(_)));
         if let Input::Scanned(Ok(inventory)) = &input {
             watch.follow(inventory);
+            self.scanned = true;
         }
         self.step(input);
-        if scanned && let Some(first_scan) = self.first_scan.take() {
+        if failed {
+            self.tell_scanned();
+        }
+    }
+
+    fn tell_scanned(&mut self) {
+        if let Some(first_scan) = self.first_scan.take() {
             // Nobody listens when the bus failed meanwhile; the loop hears of that by itself.
             let _ = first_scan.send(());
         }

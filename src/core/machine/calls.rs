@@ -63,10 +63,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn reply(&mut self, token: Token, result: Result<Reply, Error>) {
-        self.out.push(super::Effect::Reply { token, result });
-    }
-
     fn answer(&mut self, call: Pending) {
         if lun_of(&call.command).is_some_and(|lun| self.may_settle(lun)) {
             // One re-read may settle the contradiction.

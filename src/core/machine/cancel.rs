@@ -5,7 +5,7 @@ use super::task::{Cancel, Stage, Task};
 use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
-use crate::facts::{ArrayFacts, Fact, MemberFacts, Slot, SyncCompleted};
+use crate::facts::{ArrayFacts, Fact, MemberFacts, Slot, SyncAction, SyncCompleted};
 use crate::id::{DevNo, OpId};
 use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
@@ -30,7 +30,7 @@ impl Machine {
         };
         if cancel.stopped {
             return if scrub {
-                self.after_scrub_stop(id, &array)
+                self.after_scrub_stop(id, &array, cancel.clean_before)
             } else {
                 self.after_freeze(id, &array, &cancel)
             };
@@ -101,6 +101,8 @@ impl Machine {
             return;
         };
         cancel.stopping = true;
+        cancel.clean_before = project::is_dirty(array) == Some(false)
+            && project::syncing(array) == Some(SyncAction::Repair);
         let cancel = cancel.clone();
         let repairing = self
             .ops
@@ -165,7 +167,7 @@ impl Machine {
         self.hold(lun, &array.name);
     }
 
-    fn after_scrub_stop(&mut self, id: OpId, array: &ArrayFacts) {
+    fn after_scrub_stop(&mut self, id: OpId, array: &ArrayFacts, clean_before: bool) {
         if !stopped(array) {
             return self.look_again(id, Some(STOP_LOOK_MS));
         }
@@ -174,8 +176,9 @@ impl Machine {
             .get(&id)
             .is_some_and(|op| op.phase == Phase::Repair);
         if repairing && frozen(array) {
-            // Kernels from 7.0 leave a resync pending behind an interrupted repair.
-            let left = project::is_dirty(array) == Some(true);
+            // Kernels from 7.0 leave a resync pending behind an interrupted repair. One that a power
+            // cut made necessary looks the same.
+            let left = clean_before && project::is_dirty(array) == Some(true);
             let name = array.name.clone();
             let action = if left {
                 Action::ClearResyncStart { array: name }

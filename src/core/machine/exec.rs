@@ -54,6 +54,12 @@ impl Machine {
             return;
         };
         if let Some(action) = running {
+            if self.is_another(id, action) {
+                return self.look_again(id, None);
+            }
+            let Some(task) = self.tasks.get_mut(&id) else {
+                return;
+            };
             task.wake_at = None;
             self.seen_running(id, action);
             self.note_scrub(id);
@@ -156,6 +162,9 @@ impl Machine {
             return self.look_again(id, None);
         }
         if let Some(action) = project::syncing(&array) {
+            if self.is_another(id, action) {
+                return self.interrupt(id, "it was stopped, and something else runs now");
+            }
             self.note_targets(id, &array);
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.stage = Stage::Watching {

@@ -301,6 +301,10 @@ impl Machine {
         if frozen(array) && project::is_degraded(array) {
             return self.interrupt(id, "somebody else froze the array");
         }
+        if array.sync.is_none() {
+            // Stopped, and put together again in part: what its members say means nothing now.
+            return self.interrupt(id, "the array does not run any more");
+        }
         let phase = self.ops.get(&id).map(|op| op.phase);
         if matches!(phase, Some(Phase::Check | Phase::Repair))
             && self.adopted_scrub_fell_short(id, array)
@@ -332,7 +336,8 @@ impl Machine {
             }
             Phase::Resync => {
                 if project::is_dirty(array) == Some(false) {
-                    let text = "all copies are in step".to_owned();
+                    // Members may be missing all the same: that is said too.
+                    let text = success_text(array, op.kind, &op.targets);
                     self.finish(id, OpState::Succeeded, None, text);
                 } else {
                     self.interrupt(id, "the resync stopped before its end");

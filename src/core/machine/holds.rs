@@ -114,6 +114,7 @@ impl Machine {
     /// Held LUNs stay held: what starts them again is stopped again, and told.
     pub(super) fn keep_holds(&mut self) {
         let held: Vec<LunId> = self.holds.keys().copied().collect();
+        self.hold_broken_at.retain(|id, _| held.contains(id));
         for id in held {
             // Under its name may run an array that nobody ever held.
             let sure = self.known_lun(id).is_ok();

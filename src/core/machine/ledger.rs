@@ -5,6 +5,7 @@ use crate::Error;
 
 impl Machine {
     pub(super) fn on_persisted(&mut self, id: PersistId, result: Result<(), Error>) {
+        self.told.unanswered.remove(&id);
         match result {
             Err(error) => self.ledger_fails(&error),
             Ok(()) if self.ledger_degraded.take().is_some() => self.ledger_is_back(),

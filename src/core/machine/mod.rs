@@ -20,6 +20,7 @@ mod resume;
 mod scrub;
 mod seen;
 mod task;
+mod told;
 mod view;
 mod world;
 
@@ -108,6 +109,7 @@ pub struct Machine {
     pending: Vec<Pending>,
     acts: BTreeMap<ActId, ActOwner>,
     next_id: u64,
+    told: told::Told,
     out: Vec<Effect>,
     changed: bool,
 }
@@ -143,6 +145,7 @@ impl Machine {
             pending: Vec::new(),
             acts: BTreeMap::new(),
             next_id: 0,
+            told: told::Told::default(),
             out: Vec::new(),
             changed: false,
         }
@@ -174,9 +177,7 @@ impl Machine {
             }
         }
         self.settle();
-        if std::mem::take(&mut self.changed) {
-            self.out.push(Effect::Publish);
-        }
+        self.let_out();
         std::mem::take(&mut self.out)
     }
 
@@ -312,12 +313,6 @@ impl Machine {
     fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
-    }
-
-    fn persist(&mut self, record: Record) -> PersistId {
-        let id = PersistId(self.fresh_id());
-        self.out.push(Effect::Persist { id, record });
-        id
     }
 
     fn persist_op(&mut self, id: OpId) {

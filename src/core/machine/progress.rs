@@ -3,7 +3,7 @@
 use super::Machine;
 use super::task::Stage;
 use crate::Error;
-use crate::facts::{MdstatFacts, MdstatProgress};
+use crate::facts::{MdstatFacts, MdstatProgress, SyncAction};
 use crate::id::OpId;
 use crate::model::{OpKind, Origin, Phase};
 use crate::plan::Plan;
@@ -24,13 +24,7 @@ impl Machine {
             })
             .collect();
         for (lun, phase, array) in found {
-            let kind = match phase {
-                Phase::Check => OpKind::Verify,
-                Phase::Repair => OpKind::Repair,
-                Phase::ReAdd | Phase::Rebuild | Phase::Replace | Phase::Resync | Phase::None => {
-                    OpKind::Recover
-                }
-            };
+            let kind = kind_of(phase);
             let plan = Plan {
                 lun,
                 rule: "begun by the kernel or by another tool".to_owned(),
@@ -51,6 +45,15 @@ impl Machine {
                 };
             }
         }
+    }
+
+    /// What runs is no longer what was adopted: somebody stopped that, or the host went down, and
+    /// something else was begun.
+    pub(super) fn is_another(&self, id: OpId, running: SyncAction) -> bool {
+        let phase = Phase::of_action(running);
+        self.ops.get(&id).is_some_and(|op| {
+            op.request.is_none() && phase.is_some_and(|phase| kind_of(phase) != op.kind)
+        })
     }
 
     pub(super) fn on_progress(&mut self, result: Result<Vec<(String, MdstatFacts)>, Error>) {
@@ -130,6 +133,17 @@ impl Machine {
         }
         if past_sixteenth {
             self.scrub_is_seen(id);
+        }
+    }
+}
+
+/// What an adopted phase is an operation of.
+const fn kind_of(phase: Phase) -> OpKind {
+    match phase {
+        Phase::Check => OpKind::Verify,
+        Phase::Repair => OpKind::Repair,
+        Phase::ReAdd | Phase::Rebuild | Phase::Replace | Phase::Resync | Phase::None => {
+            OpKind::Recover
         }
     }
 }

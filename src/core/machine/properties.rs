@@ -353,3 +353,30 @@ proptest! {
         rig.calm();
     }
 }
+
+/// A hold that was found broken and dropped in the meantime once left a timer behind that was
+/// always due.
+#[test]
+fn a_dropped_hold_leaves_no_timer() {
+    let mut rig = Rig::new();
+    let chances = [
+        (171, 128),
+        (96, 13),
+        (16, 131),
+        (111, 200),
+        (59, 34),
+        (244, 0),
+        (16, 4),
+        (175, 5),
+        (83, 0),
+        (128, 141),
+        (107, 98),
+        (139, 73),
+    ];
+    for (kind, pick) in chances {
+        rig.chance(kind, pick);
+    }
+    rig.calm();
+    let left = &rig.machine.hold_broken_at;
+    assert!(left.is_empty(), "{left:?}");
+}

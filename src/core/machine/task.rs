@@ -57,6 +57,9 @@ pub(super) struct Cancel {
     pub(super) stopping: bool,
     /// `frozen` or `idle` was written with success.
     pub(super) stopped: bool,
+    /// A repair was seen to run, by this daemon, on copies in step: a resync that is pending after
+    /// the stop is left behind by it, and nothing else is out of step.
+    pub(super) clean_before: bool,
     /// `idle` was written after the stop: nothing is held any more.
     pub(super) thawed: bool,
     /// Drives given back so far.

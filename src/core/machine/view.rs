@@ -44,7 +44,7 @@ impl Machine {
         Snapshot {
             luns,
             drives,
-            ops: self.ops.keys().filter_map(|id| self.op_view(*id)).collect(),
+            ops: self.op_views().collect(),
             pool: self.pool.clone(),
             gone: self
                 .gone
@@ -55,6 +55,17 @@ impl Machine {
             ledger_degraded: self.ledger_degraded.clone(),
             md_loaded: self.inventory.md_loaded,
         }
+    }
+
+    /// Operations, running and remembered, by number.
+    pub fn op_views(&self) -> impl Iterator<Item = OpView> {
+        self.ops.values().map(op_view)
+    }
+
+    /// Why the ledger does not work, if it does not.
+    #[must_use]
+    pub fn ledger_degraded(&self) -> Option<&str> {
+        self.ledger_degraded.as_deref()
     }
 
     pub(super) fn running_op(&self, lun: crate::id::LunId) -> Option<OpView> {

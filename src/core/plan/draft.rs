@@ -90,7 +90,8 @@ impl<'v, 'a> Draft<'v, 'a> {
     /// Keeps the kernel from starting before everything is in place: one pass then fills all, and
     /// `mdadm`, which freezes and thaws by itself, finds the array frozen and leaves it so.
     pub(super) fn freeze(&mut self) {
-        if !self.view.frozen() {
+        // What this plan itself lets run for a moment is frozen again.
+        if !self.view.frozen() || !self.plan.steps.is_empty() {
             let array = self.view.name();
             self.step(
                 Action::SetSync {

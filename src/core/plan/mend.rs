@@ -164,6 +164,16 @@ fn rebuild(
         .candidates(candidates)
         .leaves_missing(leaves);
     draft.wake();
+    if bind && lingers(view, holes) {
+        let array = view.name();
+        draft.step(
+            Action::SetSync {
+                array,
+                word: SyncWord::Idle,
+            },
+            "a failed member leaves its slot only while the array is not frozen",
+        );
+    }
     if attach || bind {
         draft.freeze();
     }
@@ -202,6 +212,13 @@ fn must_bind(view: &View<'_>, chosen: Option<DriveId>) -> bool {
     let rival = view.in_sync().any(Member::wants_replacement);
     let other_spares = chosen.is_some_and(|id| view.spares().any(|spare| !spare.is(id)));
     ((mirrors && rival) || other_spares) && !view.refuses_spares()
+}
+
+/// A failed member still occupies a slot that is to be bound: nothing drops it while the array is
+/// frozen, and binding another drive to the slot is refused (`drivers/md/md.c:slot_store`).
+fn lingers(view: &View<'_>, holes: &[u32]) -> bool {
+    let in_a_hole = |member: &Member<'_>| matches!(member.part, Part::Faulty(Some(slot)) if holes.contains(&slot));
+    view.frozen() && view.members.iter().any(in_a_hole)
 }
 
 /// Nobody can take over.
