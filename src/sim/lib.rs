@@ -14,8 +14,10 @@
 
 mod action;
 mod attach;
+pub mod campaign;
 mod events;
 mod facts;
+mod faults;
 mod guard;
 mod invariants;
 mod kernel;
@@ -27,6 +29,7 @@ pub mod truth;
 mod watch;
 pub mod world;
 
+pub use faults::Part;
 pub use kernel::SimKernel;
 pub use scenario::Scenario;
 pub use watch::SimWatch;
