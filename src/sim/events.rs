@@ -70,7 +70,7 @@ impl World {
             .map(|m| m.dev)
             .collect();
         for dev in good {
-            if self.devices.get(&dev).is_some_and(|d| !d.present) {
+            if self.devices.get(&dev).is_some_and(|d| !d.present || d.dead) {
                 self.fault(name, dev);
             }
         }
@@ -177,6 +177,14 @@ impl World {
             device.present = false;
         }
         self.hint(Hint::Devices);
+    }
+
+    /// Every read and write of a drive fails from now on; its array notices at the next.
+    pub fn kill(&mut self, device: &str) {
+        if let Some(device) = self.device_mut(device) {
+            device.dead = true;
+            device.fails_at = Some(0);
+        }
     }
 
     /// A drive is plugged in (again), with all that is written on it.

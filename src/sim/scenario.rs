@@ -90,6 +90,7 @@ impl Scenario {
             superblock: None,
             present: true,
             hung: false,
+            dead: false,
             precious: false,
             fails_at: None,
             unreadable: 0,

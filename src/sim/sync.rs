@@ -214,6 +214,10 @@ impl World {
                     .min()
                     .unwrap_or(0),
             ),
+            // A bitmap without a dirty region lets all of it be skipped in one go.
+            SyncAction::Resync if array.bitmap && !array.really_dirty => {
+                (Vec::new(), array.sync_total(action))
+            }
             SyncAction::Resync => (Vec::new(), array.resync_start.unwrap_or(0)),
             _ => (Vec::new(), array.sync_min),
         };

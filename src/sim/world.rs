@@ -121,6 +121,8 @@ pub struct Device {
     pub present: bool,
     /// Its input and output hang.
     pub hung: bool,
+    /// Every read and write of it fails.
+    pub dead: bool,
     /// Nobody allowed this drive to be overwritten: doing so is a violation.
     pub precious: bool,
     /// It fails when a rebuild has filled it up to this sector.

@@ -201,6 +201,10 @@ impl Bench for SimBench {
                 array.mismatch_real = 128;
                 ok
             }
+            Step::Kill(drive) => {
+                self.world.kill(&drive.to_string());
+                ok
+            }
             Step::Pull(drive) => {
                 self.world.pull(&drive.to_string());
                 ok

@@ -156,11 +156,11 @@ fn member(facts: &MemberFacts, chance: bool) -> String {
     words.join(" ")
 }
 
+/// `blocked` tells the same as `write-pending`, of which `run.rs` says that it is chance.
 fn flags(state: &MemberState) -> String {
     let words = [
         (state.faulty, "faulty"),
         (state.in_sync, "in_sync"),
-        (state.blocked, "blocked"),
         (state.spare, "spare"),
         (state.write_error, "write_error"),
         (state.want_replacement, "want_replacement"),

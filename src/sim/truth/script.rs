@@ -96,6 +96,8 @@ pub enum Step {
     Spoil(char),
     /// What a drive holds in its middle is changed behind the array's back.
     Differ(char),
+    /// Every read and write of a drive fails.
+    Kill(char),
     /// A drive is pulled.
     Pull(char),
     /// Syncs stop at so many sixteenths, and wait there.
@@ -219,6 +221,7 @@ fn on_drive(verb: &str, drive: char) -> Option<Step> {
         "unhang" => Step::Unhang(drive),
         "spoil" => Step::Spoil(drive),
         "differ" => Step::Differ(drive),
+        "kill" => Step::Kill(drive),
         "pull" => Step::Pull(drive),
         "foreign" => Step::Foreign(drive),
         _ => return None,

@@ -255,6 +255,17 @@ impl Lab {
         tool("dmsetup", &["resume", mapping])
     }
 
+    /// Every sector of a drive fails from now on.
+    fn kill(&self, letter: char) -> Result<String, String> {
+        let mapping = self.drive(letter)?.mapping.as_ref();
+        let mapping = mapping.ok_or("it is no mapped device")?;
+        let table = format!("0 {} error", lun_sim::truth::DRIVE_BYTES / 512);
+        tool("udevadm", &["settle"])?;
+        tool("dmsetup", &["suspend", mapping])?;
+        tool("dmsetup", &["load", mapping, "--table", &table])?;
+        tool("dmsetup", &["resume", mapping])
+    }
+
     /// Changes what a drive holds of the block in the middle.
     fn differ(&self, array: char, letter: char) -> Result<String, String> {
         let drive = self.drive(letter)?;
@@ -394,6 +405,7 @@ impl Bench for Lab {
                 done(tool("dmsetup", &["resume", mapping.ok_or("not mapped")?]))
             }
             Step::Spoil(letter) => done(self.spoil(array, *letter)),
+            Step::Kill(letter) => done(self.kill(*letter)),
             Step::Differ(letter) => self.differ(array, *letter),
             Step::Pull(letter) => {
                 tool("udevadm", &["settle"])?;
