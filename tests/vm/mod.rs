@@ -5,6 +5,7 @@
 mod cancel;
 mod errors;
 pub(crate) mod lab;
+mod ledger;
 mod recover;
 mod resume;
 mod service;

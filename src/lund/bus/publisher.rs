@@ -17,7 +17,8 @@ use lun_ipc::names::{
     drive_path, lun_path, op_path,
 };
 use tokio::sync::{oneshot, watch};
-use zbus::fdo::{ObjectManager, Properties, RequestNameFlags};
+use zbus::fdo::{DBusProxy, ObjectManager, Properties, RequestNameFlags, RequestNameReply};
+use zbus::names::WellKnownName;
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, Variant};
 
@@ -95,18 +96,24 @@ pub async fn serve(
 /// # Errors
 /// [`crate::Error::NameTaken`] when another daemon runs.
 pub async fn claim(connection: &Connection) -> Result<(), crate::Error> {
-    take(connection, LOCK_NAME).await
+    // Asked of the bus itself: zbus warns of a name without objects, which this one never has.
+    let bus = DBusProxy::new(connection).await?;
+    let name = WellKnownName::from_static_str_unchecked(LOCK_NAME);
+    let flags = RequestNameFlags::DO_NOT_QUEUE;
+    match bus.request_name(name, flags).await {
+        Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => Ok(()),
+        Ok(RequestNameReply::InQueue | RequestNameReply::Exists) => {
+            Err(crate::Error::NameTaken(LOCK_NAME))
+        }
+        Err(error) => Err(zbus::Error::from(error).into()),
+    }
 }
 
 async fn take_name(connection: &Connection) -> Result<(), crate::Error> {
-    take(connection, BUS_NAME).await
-}
-
-async fn take(connection: &Connection, name: &'static str) -> Result<(), crate::Error> {
     let flags = RequestNameFlags::DO_NOT_QUEUE;
-    match connection.request_name_with_flags(name, flags).await {
+    match connection.request_name_with_flags(BUS_NAME, flags).await {
         Ok(_) => Ok(()),
-        Err(zbus::Error::NameTaken) => Err(crate::Error::NameTaken(name)),
+        Err(zbus::Error::NameTaken) => Err(crate::Error::NameTaken(BUS_NAME)),
         Err(error) => Err(error.into()),
     }
 }

@@ -202,10 +202,12 @@ impl Store {
         }
     }
 
-    /// Notes that everything was written.
+    /// Notes that everything was written, and closes the database: the write-ahead log is carried
+    /// over into it. Left to the end of the process, that might never happen.
     pub(super) fn close(&mut self) {
-        if let (Ok(connection), true) = (&self.database, self.well)
-            && let Err(error) = load::set_meta(connection, CLEAN, "1")
+        let closed = Err(("it is closed".to_owned(), Instant::now()));
+        if let (Ok(connection), true) = (std::mem::replace(&mut self.database, closed), self.well)
+            && let Err(error) = load::set_meta(&connection, CLEAN, "1")
         {
             tracing::warn!("the ledger's end cannot be noted: {error}");
         }
