@@ -235,3 +235,35 @@ fn every_state_has_its_moment() {
     );
     assert!(states.is_sorted_by_key(|change| change.at), "{states:?}");
 }
+
+/// After a power cut the array is there before all of its members are: it does not run, and that is no
+/// reason to give its recovery up.
+#[test]
+fn an_array_that_is_being_assembled_is_waited_for() {
+    let mut rig = Rig::new(by_name("raid5-degraded-with-pool").unwrap());
+    rig.add_spare("sdd");
+    let op = rig.recover("md0").unwrap().id;
+    rig.until("under way", |rig| rig.op(op).percent > 20);
+    rig.kernel.with(|world| {
+        world.reboot(false);
+        world.arrays.get_mut("md0").unwrap().mode = lun_sim::Mode::Inactive;
+    });
+    rig.restart();
+    rig.pass(30_000);
+    assert_eq!(rig.op(op).ended_at_ms, None, "{}", rig.story());
+    rig.happens(|world| {
+        let array = world.arrays.get_mut("md0").unwrap();
+        (array.mode, array.needed) = (lun_sim::Mode::Running, true);
+    });
+    let end = rig.finished(op);
+    assert_eq!(end.state, "succeeded", "{}", rig.story());
+
+    // One that never runs is given up in the end, with the reason.
+    let lun = rig.lun("md0").id;
+    rig.send(Command::Verify { lun });
+    rig.pump();
+    rig.happens(|world| world.arrays.get_mut("md0").unwrap().mode = lun_sim::Mode::Inactive);
+    let op = rig.machine.snapshot().ops.last().unwrap().id;
+    let end = rig.finished(op);
+    assert_eq!(end.hresult_name, "VDS_E_LUN_OFFLINE", "{}", rig.story());
+}

@@ -157,6 +157,9 @@ impl Machine {
         let Some(array) = self.array_of(lun).cloned() else {
             return;
         };
+        if self.is_being_assembled(id, &array) {
+            return self.look_again(id, Some(RETRY_MS));
+        }
         self.take_up_again(id, &array);
         if self.lacks_probes(id) {
             return self.look_again(id, None);

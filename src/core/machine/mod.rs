@@ -22,6 +22,7 @@ mod seen;
 mod task;
 mod told;
 mod view;
+mod words;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 use super::Machine;
 use super::task::Stage;
 use crate::Error;
-use crate::facts::ArrayFacts;
+use crate::facts::{ArrayFacts, ArrayState};
 use crate::id::{LunId, OpId};
 use crate::op::Work;
 
@@ -68,6 +68,23 @@ impl Machine {
             lun: seen.name.clone(),
             state: "not assembled yet since the host was started".to_owned(),
         })
+    }
+
+    /// Its array is there and does not run: it is being put together, member by member, and says
+    /// nothing yet that an operation could be judged by. That is waited for as long as for an array
+    /// that is not there at all.
+    pub(super) fn is_being_assembled(&mut self, id: OpId, array: &ArrayFacts) -> bool {
+        let now = self.now.mono;
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        let stands = |state: &ArrayState| matches!(state, ArrayState::Inactive | ArrayState::Clear);
+        if !array.state.is_known_and(stands) {
+            task.assembled_by = None;
+            return false;
+        }
+        let until = *task.assembled_by.get_or_insert(now.after(ASSEMBLY_MS));
+        now < until
     }
 
     /// The next scan may find its array.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::describe;
+use super::words::describe;
 use super::{Entry, Machine, Record, SeenDrive, SeenLun};
 use crate::id::{DriveId, LunId, Wall};
 use crate::model::{Health, Lun, NotificationEvent, Role};

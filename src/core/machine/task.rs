@@ -83,6 +83,8 @@ pub(super) struct Task {
     pub(super) acts: u32,
     /// Steps that were written down and, by a cancel that came first, never carried out.
     pub(super) dropped: u32,
+    /// Until when it waits for an array that is being assembled; [`None`]: it does not.
+    pub(super) assembled_by: Option<Mono>,
     /// It was unfinished when the daemon started.
     pub(super) resumed: bool,
     /// Facts were read again for want of probes.
@@ -107,6 +109,7 @@ impl Task {
             started_word: None,
             acts: 0,
             dropped: 0,
+            assembled_by: None,
             resumed: false,
             asked_for_probes: false,
             ending: None,

@@ -121,17 +121,18 @@ pub fn sync_completed(source: &str, text: &str) -> Result<SyncCompleted, Error> 
     }
 }
 
-/// `md/level`. The kernel prints nothing for a container: that needs [`Metadata`] too.
+/// `md/level`. The kernel prints nothing for a container: that needs [`Metadata`] too. Until an array
+/// runs it prints the number that its superblock has (`drivers/md/md.c:level_show`).
 #[must_use]
 pub fn level(text: &str, metadata: Option<&Metadata>) -> Level {
     match text.trim() {
-        "linear" => Level::Linear,
-        "raid0" => Level::Raid0,
-        "raid1" => Level::Raid1,
-        "raid4" => Level::Raid4,
-        "raid5" => Level::Raid5,
-        "raid6" => Level::Raid6,
-        "raid10" => Level::Raid10,
+        "linear" | "-1" => Level::Linear,
+        "raid0" | "0" => Level::Raid0,
+        "raid1" | "1" => Level::Raid1,
+        "raid4" | "4" => Level::Raid4,
+        "raid5" | "5" => Level::Raid5,
+        "raid6" | "6" => Level::Raid6,
+        "raid10" | "10" => Level::Raid10,
         // Members of a container carry its name after a slash, the container only the format's.
         "" if matches!(metadata, Some(Metadata::External(kind)) if !is_inside_container(kind)) => {
             Level::Container

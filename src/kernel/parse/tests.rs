@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use lun_core::facts::{Level, MdstatProgress, Metadata, Position, Slot, SyncCompleted};
+use lun_core::facts::{Level, MdstatProgress, Metadata, Position, Slot, SyncAction, SyncCompleted};
 use lun_core::id::DevNo;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -142,6 +142,23 @@ fn values_of_sysfs() {
     assert!(layout("f", "-2\n").is_err());
     assert_eq!(position("f", "none\n").unwrap(), Position::Done);
     assert_eq!(position("f", "24320\n").unwrap(), Position::At(24_320));
+    // Until an array runs the kernel prints the number of its level.
+    for (text, want) in [
+        ("raid5\n", Level::Raid5),
+        ("10\n", Level::Raid10),
+        ("-1\n", Level::Linear),
+    ] {
+        assert_eq!(level(text, None), want, "{text}");
+    }
+    assert_eq!(last_sync_action("f", "none\n").unwrap(), None);
+    assert_eq!(last_sync_action("f", "idle\n").unwrap(), None);
+    assert_eq!(
+        last_sync_action("f", "recovery\n").unwrap(),
+        Some(SyncAction::Recover)
+    );
+    assert!(last_sync_action("f", "nonsense\n").is_err());
+    assert_eq!(sync_max("f", "max\n").unwrap(), None);
+    assert_eq!(sync_max("f", "2048\n").unwrap(), Some(2048));
     assert_eq!(
         sync_completed("f", "delayed\n").unwrap(),
         SyncCompleted::Delayed
