@@ -63,13 +63,14 @@ impl World {
             Mode::Running => {}
         }
         let was_broken = array.broken;
-        let good: Vec<DevNo> = array
+        // Writes go to members that are being filled as well.
+        let written: Vec<DevNo> = array
             .members
             .iter()
-            .filter(|m| m.good())
+            .filter(|m| !m.faulty && m.slot != Slot::None)
             .map(|m| m.dev)
             .collect();
-        for dev in good {
+        for dev in written {
             if self.devices.get(&dev).is_some_and(|d| !d.present || d.dead) {
                 self.fault(name, dev);
             }

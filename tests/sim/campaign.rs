@@ -9,12 +9,10 @@ const SCHEDULES: u64 = 1_000;
 /// Seeds whose schedules once broke a promise, each with what was wrong. What a seed does changes
 /// with the simulator; what can be said in a few steps is a test of its own beside this one.
 const FOUND: &[(u64, &str)] = &[
-    (908, "a slot was bound that a failed member still occupied"),
-    (2270, "a stopped resync passed for a finished one"),
-    (3410, "copies out of step were declared clean"),
+    (4528, "a killed mdadm --re-add left its freeze behind"),
     (
-        898,
-        "a resync after a power cut passed for the check before",
+        3275,
+        "a pulled drive that was being filled went unnoticed for ever",
     ),
 ];
 
@@ -70,6 +68,9 @@ fn no_schedule_breaks_a_promise() {
         "hint lost",
         "drive back",
         "member failed",
+        "hung write",
+        "killed in the middle of an action",
+        "record late",
     ] {
         assert!(tally.faults.contains_key(kind), "no {kind}: {tally:#?}");
     }
@@ -82,9 +83,9 @@ fn found_seeds_break_no_promise_any_more() {
 
 #[test]
 fn a_seed_replays_its_schedule() {
-    let (first, told) = campaign::replay(7).unwrap();
+    let (first, told) = campaign::replay(4528).unwrap();
     assert!(told.len() > 20, "{told:#?}");
-    assert_eq!(campaign::replay(7).unwrap(), (first.clone(), told));
+    assert_eq!(campaign::replay(4528).unwrap(), (first.clone(), told));
     // Telling the story changes nothing.
-    assert_eq!(campaign::run(7).unwrap(), first);
+    assert_eq!(campaign::run(4528).unwrap(), first);
 }

@@ -394,6 +394,8 @@ impl Machine {
     /// Hands the intent to the ledger; the action follows when the ledger has answered.
     pub(super) fn intend(&mut self, id: OpId, action: Action) {
         let at = self.now.wall;
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        let still = lun.and_then(|lun| self.array_of(lun)).is_some_and(frozen);
         let Some(op) = self.ops.get_mut(&id) else {
             return;
         };
@@ -420,6 +422,9 @@ impl Machine {
         }
         let freezes = matches!(&action, Action::SetSync { word, .. } if *word == SyncWord::Frozen);
         op.work.froze |= freezes;
+        // mdadm freezes around an add (`Manage.c:Manage_subdevs`), unless the array is frozen.
+        op.work.tool_freezes =
+            !still && matches!(action, Action::AddSpare { .. } | Action::ReAdd { .. });
         if !cancelling {
             self.go(id, OpEvent::Prepare);
         }
@@ -492,6 +497,7 @@ impl Machine {
             error,
             at,
         });
+        self.work(id, |work| work.tool_freezes = false);
         let Some(Stage::Acting { action, .. }) = self.tasks.get(&id).map(|task| task.stage.clone())
         else {
             return;

@@ -234,7 +234,9 @@ impl Machine {
         for seen in state.drives {
             self.seen_drives.insert(seen.id, seen);
         }
-        for op in state.ops {
+        for mut op in state.ops {
+            // A tool that was at work died with the daemon: the freeze it may have left is ours.
+            op.work.froze |= std::mem::take(&mut op.work.tool_freezes);
             self.last_op = self.last_op.max(op.id.0);
             if !op.state.is_finished() {
                 self.tasks.insert(op.id, Task::resumed(&op));

@@ -115,6 +115,10 @@ pub struct Work {
     pub scrub_unseen: u32,
     /// It froze the array, or was about to, and has not lifted that again.
     pub froze: bool,
+    /// A tool is at work that freezes the array for as long as it needs, and leaves it so when it is
+    /// killed.
+    #[serde(default)]
+    pub tool_freezes: bool,
     /// The cancel that is under way gives back the drives that it has attached.
     pub release_spare: bool,
 }

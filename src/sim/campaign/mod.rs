@@ -86,6 +86,7 @@ fn one(seed: u64, tell: bool) -> Result<(Tally, Vec<String>), Box<Failure>> {
     let mut agenda = schedule::Agenda::default();
     rig.pace = schedule::pace(&mut rig);
     rig.start();
+    schedule::prepare(&mut rig);
     for _ in 0..rig.random.between(6, 40) {
         // The next thing happens in the middle of the last more often than after it.
         let ms = match rig.random.below(10) {

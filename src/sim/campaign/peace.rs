@@ -57,8 +57,14 @@ pub(super) fn make(rig: &mut Rig, agenda: &mut Agenda) {
     }
 }
 
-/// What fails on its own fails no more.
+/// What fails on its own fails no more, and every array is written to: what has lost a drive without
+/// noticing notices.
 fn heal(world: &mut World) {
+    let names: Vec<String> = world.arrays.keys().cloned().collect();
+    for name in names {
+        // One that cannot be written has noticed already.
+        let _ = world.write(&name, 8);
+    }
     let hung: Vec<String> = world.devices.values().map(|d| d.name.clone()).collect();
     for name in hung {
         world.unhang(&name);

@@ -334,6 +334,12 @@ impl Rig {
         }
     }
 
+    /// Whether an action is under way.
+    #[must_use]
+    pub fn is_acting(&self) -> bool {
+        !self.acts.is_empty()
+    }
+
     /// Whether nothing is under way and nothing is due before `ms` have passed.
     #[must_use]
     pub fn is_calm(&self, ms: u64) -> bool {

@@ -72,11 +72,22 @@ pub(super) fn pace(rig: &mut Rig) -> Pace {
     }
 }
 
+/// Most administrators have registered a spare or two.
+pub(super) fn prepare(rig: &mut Rig) {
+    for _ in 0..rig.random.below(3) {
+        let drive = free_drive(rig);
+        let force = false;
+        rig.call(Command::SpareAdd { drive, force });
+    }
+}
+
 /// The next thing happens.
 pub(super) fn disturb(rig: &mut Rig, agenda: &mut Agenda) {
     match rig.random.below(100) {
-        0..=44 => call(rig),
-        45..=69 => misfortune(rig, agenda),
+        0..=37 => call(rig),
+        38..=40 => hang_amid_work(rig, agenda),
+        41..=46 => death_amid_an_action(rig, agenda),
+        47..=69 => misfortune(rig, agenda),
         70..=81 => somebody_else(rig, agenda),
         82..=92 => death(rig, agenda),
         _ => restart_of_the_machine(rig, agenda),
@@ -140,24 +151,7 @@ fn call(rig: &mut Rig) {
             }
         }
         6..=10 => {
-            let force = rig.random.one_in(10);
-            let mut given_up = None;
-            if force && let Some(device) = rig.world.device_mut(&drive) {
-                // Its owner says so; what is in use is refused all the same.
-                device.precious = false;
-                given_up = Some(device.dev);
-            }
-            if let Some(dev) = given_up
-                && rig.world.exclusive_user(dev).is_none()
-                && rig
-                    .world
-                    .stopped
-                    .values()
-                    .all(|array| array.member(dev).is_none())
-                && let Some(device) = rig.world.devices.get_mut(&dev)
-            {
-                device.content = None;
-            }
+            let force = rig.random.one_in(10) && gives_up(rig, &drive);
             Command::SpareAdd { drive, force }
         }
         11..=13 => {
@@ -187,6 +181,22 @@ fn call(rig: &mut Rig) {
         _ => Command::Reenumerate,
     };
     rig.call(command);
+}
+
+/// The owner of a drive that no array uses agrees to lose what is on it.
+fn gives_up(rig: &mut Rig, drive: &str) -> bool {
+    let Some(dev) = rig.world.dev(drive) else {
+        return false;
+    };
+    let mut arrays = rig.world.arrays.values().chain(rig.world.stopped.values());
+    if arrays.any(|array| array.member(dev).is_some()) {
+        return false;
+    }
+    if let Some(device) = rig.world.devices.get_mut(&dev) {
+        device.precious = false;
+        device.content = None;
+    }
+    true
 }
 
 /// The member named would be the one too many: dead arrays teach little.
@@ -374,6 +384,49 @@ fn target(world: &World, drive: &str) -> Option<Target> {
         name: device.name.clone(),
         id: device.id,
     })
+}
+
+/// A recovery is asked for, and the daemon dies while an action is under way, in its middle, or
+/// before its end is known.
+fn death_amid_an_action(rig: &mut Rig, agenda: &mut Agenda) {
+    if let Some(lun) = some_lun(rig) {
+        rig.call(Command::Recover {
+            lun,
+            spare: None,
+            repair: false,
+            dry_run: false,
+        });
+    }
+    let limit = rig.now_ms() + 3_000;
+    let mut acting = rig.random.between(1, 12);
+    while acting > 0 && rig.next(limit) {
+        if rig.is_acting() {
+            acting -= 1;
+        }
+    }
+    death(rig, agenda);
+}
+
+/// A member hangs while something is copied, and somebody cancels.
+fn hang_amid_work(rig: &mut Rig, agenda: &mut Agenda) {
+    let busy = rig.world.arrays.values().filter(|a| a.sync.is_some());
+    let members: Vec<DevNo> = busy.flat_map(|a| &a.members).map(|m| m.dev).collect();
+    let Some(dev) = rig.random.pick(&members).copied() else {
+        return call(rig);
+    };
+    let Some(name) = rig.world.devices.get(&dev).map(|d| d.name.clone()) else {
+        return;
+    };
+    rig.fault("drive hangs", &name);
+    rig.happens(|world| world.hang(&name));
+    let at = rig.now_ms() + rig.random.between(100, 60_000);
+    agenda.add(at, Later::Unhang(name));
+    if let Some(op) = some_op(rig) {
+        let release_spare = rig.random.one_in(2);
+        rig.call(Command::Cancel { op, release_spare });
+    }
+    let ms = rig.random.between(0, 40_000);
+    rig.run_for(ms);
 }
 
 /// The daemon dies, and is started again at once or after a while.

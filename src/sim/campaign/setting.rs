@@ -85,7 +85,7 @@ fn array(
     }
     match random.below(8) {
         0 => scenario.dirty(),
-        1 => {
+        1..=4 => {
             let victim = random.pick(members).copied().unwrap_or_default().to_owned();
             scenario.lost(&victim)
         }
