@@ -123,12 +123,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The round of this seed. Without a wish one round in seven takes the host down.
+    /// The round of this seed. Without a wish one round in four takes the host down.
     pub(super) fn draw(seed: u64, only: Option<Only>) -> Self {
         let mut dice = Dice::new(seed);
         let boots = match only {
             Some(only) => only == Only::Power,
-            None => seed % 7 == 3,
+            None => seed % 4 == 3,
         };
         let (level, members) =
             dice.pick(&[("raid1", 2), ("raid5", 3), ("raid6", 4), ("raid10", 4)]);
