@@ -244,11 +244,22 @@ impl Round<'_> {
                 .entry(text(&op, "state").to_owned())
                 .or_default() += 1;
             if matches!(op["state"].as_str(), Some("failed" | "interrupted")) {
-                self.found.notes.push(format!(
+                let told = format!(
                     "operation {id} {}: {}",
                     text(&op, "state"),
                     text(&op, "message")
-                ));
+                );
+                // Nothing but the blow has happened to it. Whose tool is killed may give up; a
+                // comparison that lost its kernel cannot go on.
+                let continues = matches!(
+                    self.plan.story,
+                    Story::Recover | Story::Resume | Story::Replace
+                );
+                if continues && self.plan.blow != Blow::Child {
+                    self.found.misreported.push(told);
+                } else {
+                    self.found.notes.push(told);
+                }
             }
             self.accepted[index].ended = Some(op);
         }

@@ -152,13 +152,15 @@ impl Plan {
         ]);
         let blow = Self::blow(&mut dice, boots, story);
         let moment = Self::moment(&mut dice, story, blow);
+        let file_system = dice.chance(25);
         Self {
             seed,
             level,
             members,
             bitmap: story == Story::ReAdd || dice.chance(30),
-            file_system: dice.chance(25),
-            mib: 8 + dice.below(3) * 2,
+            file_system,
+            // A journal of ext4 takes 4 MiB.
+            mib: 8 + dice.below(3) * 2 + if file_system { 8 } else { 0 },
             spares: 1 + dice.below(2),
             victim: dice.below(members),
             story,

@@ -33,7 +33,7 @@ const PACE: Duration = Duration::from_millis(30);
 const O_DIRECT: i32 = 0o40_000;
 const MAGIC: u64 = 0x6c75_6e64_6c6f_6164;
 /// A strike that has not come by then comes now: the moment has passed.
-const STRIKE_DEADLINE: Duration = Duration::from_secs(10);
+const STRIKE_DEADLINE: Duration = Duration::from_secs(20);
 
 type Words = Result<(), String>;
 
