@@ -178,3 +178,36 @@ fn a_hundred_thousand_operations_are_no_burden() {
     );
     assert_eq!(lab.ok("list")["ledger"]["state"], "ok");
 }
+
+/// The file system of the ledger is read-only at the start, when the write-ahead log of a killed
+/// service has what matters.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn a_read_only_ledger_is_read_and_comes_back() {
+    let lab = Lab::without_service("readonly");
+    lab.sh(
+        "disks 3; array md0 raid1 2 --bitmap=none; fill md0; mkdir -p /var/lib/lund; \
+         truncate -s 32M /srv/mem/state; mkfs.ext4 -q /srv/mem/state; \
+         mount -o loop /srv/mem/state /var/lib/lund; systemctl start lund",
+    );
+    let first = lab.ok("recover md0")["id"].as_u64().unwrap();
+    lab.ok("spare add /dev/loop2");
+    lab.sh("systemctl kill --signal=KILL lund; systemctl stop lund; \
+         test -s /var/lib/lund/lund.db-wal; mount -o remount,ro /var/lib/lund; \
+         systemctl start lund");
+    let list = until_ledger(&lab, "degraded");
+    assert!(list["ledger"]["reason"].is_string(), "{list:#}");
+    let spares = lab.ok("spare list");
+    assert_eq!(spares["drives"][0]["device"], "/dev/loop2", "{spares:#}");
+    let known = lab.ok(&format!("status {first}"));
+    assert_eq!(known["state"], "succeeded", "{known:#}");
+    lab.sh("lose md0 loop1; blank loop1");
+    let op = lab.ok("recover md0 --wait");
+    assert_eq!(op["state"], "succeeded", "{op:#}");
+    assert!(op["id"].as_u64() > Some(1_000_000_000), "{op:#}");
+    // In the name space of the service it stays read-only until it is started again.
+    lab.sh("lunctl list 2>&1 | grep -q 'systemctl restart lund'; \
+            mount -o remount,rw /var/lib/lund; systemctl restart lund");
+    until_ledger(&lab, "ok");
+    lab.whole("md0", 2);
+}

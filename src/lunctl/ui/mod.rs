@@ -91,9 +91,22 @@ impl Ui {
         if let Some(why) = &host.ledger_degraded {
             self.note(&format!(
                 "warning: ledger: degraded: the service cannot write it ({why}); what it does now \
-                 will be forgotten if it ends"
+                 will be forgotten if it ends\n{}",
+                ledger_hint(why)
             ));
         }
+    }
+}
+
+/// What brings a ledger back. The service has a mount name space of its own, in which a file system that
+/// was read-only at its start stays so.
+fn ledger_hint(why: &str) -> &'static str {
+    let why = why.to_ascii_lowercase();
+    if why.contains("readonly") || why.contains("read-only") {
+        "hint: make the file system of /var/lib/lund writable; if the service was started on it as it \
+         is, then `systemctl restart lund`"
+    } else {
+        "hint: it is tried again every few seconds; see `journalctl -u lund` for what keeps it"
     }
 }
 
