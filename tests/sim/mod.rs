@@ -3,6 +3,7 @@
 
 mod campaign;
 mod cancel;
+mod found;
 mod freezes;
 mod lives;
 mod resume;

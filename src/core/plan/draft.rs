@@ -91,7 +91,8 @@ impl<'v, 'a> Draft<'v, 'a> {
     /// `mdadm`, which freezes and thaws by itself, finds the array frozen and leaves it so.
     pub(super) fn freeze(&mut self) {
         // What this plan itself lets run for a moment is frozen again.
-        if !self.view.frozen() || !self.plan.steps.is_empty() {
+        let runs = |step: &Step| matches!(step.action, Action::SetSync { .. });
+        if !self.view.frozen() || self.plan.steps.iter().any(runs) {
             let array = self.view.name();
             self.step(
                 Action::SetSync {

@@ -164,15 +164,8 @@ fn rebuild(
         .candidates(candidates)
         .leaves_missing(leaves);
     draft.wake();
-    if bind && lingers(view, holes) {
-        let array = view.name();
-        draft.step(
-            Action::SetSync {
-                array,
-                word: SyncWord::Idle,
-            },
-            "a failed member leaves its slot only while the array is not frozen",
-        );
+    if bind {
+        clear_slots(view, holes, &mut draft);
     }
     if attach || bind {
         draft.freeze();
@@ -215,10 +208,35 @@ fn must_bind(view: &View<'_>, chosen: Option<DriveId>) -> bool {
 }
 
 /// A failed member still occupies a slot that is to be bound: nothing drops it while the array is
-/// frozen, and binding another drive to the slot is refused (`drivers/md/md.c:slot_store`).
-fn lingers(view: &View<'_>, holes: &[u32]) -> bool {
-    let in_a_hole = |member: &Member<'_>| matches!(member.part, Part::Faulty(Some(slot)) if holes.contains(&slot));
-    view.frozen() && view.members.iter().any(in_a_hole)
+/// frozen, and binding another drive to the slot is refused (`drivers/md/md.c:slot_store`). It is
+/// taken out; one whose drive has vanished leaves only when the array may run for a moment, in which
+/// the kernel may use a spare as it likes.
+fn clear_slots(view: &View<'_>, holes: &[u32], draft: &mut Draft<'_, '_>) {
+    if !view.frozen() {
+        return;
+    }
+    let in_a_hole = |member: &&Member<'_>| matches!(member.part, Part::Faulty(Some(slot)) if holes.contains(&slot));
+    let mut vanished = false;
+    for member in view.members.iter().filter(in_a_hole) {
+        let array = view.name();
+        match member.target.clone() {
+            Some(drive) => draft.step(
+                Action::RemoveMember { array, drive },
+                "it failed, and holds the slot for as long as the array is frozen",
+            ),
+            None => vanished = true,
+        }
+    }
+    if vanished {
+        let array = view.name();
+        draft.step(
+            Action::SetSync {
+                array,
+                word: SyncWord::Idle,
+            },
+            "a failed member leaves its slot only while the array is not frozen",
+        );
+    }
 }
 
 /// Nobody can take over.

@@ -1,0 +1,147 @@
+//! What the seeded schedules have found, each as a story of its own: seeds tell another one after
+//! every change of the simulator.
+
+use lun_core::action::{Action, SyncWord};
+use lun_core::facts::Level;
+use lun_core::machine::Command;
+use lun_core::model::Health;
+use lun_sim::scenario::by_name;
+use lun_sim::{KernelStyle, Scenario};
+
+use super::rig::Rig;
+
+const STYLES: [KernelStyle; 3] = [KernelStyle::V6_1, KernelStyle::V6_12, KernelStyle::V7];
+
+fn word(rig: &mut Rig, word: SyncWord) {
+    let action = Action::SetSync {
+        array: "md0".to_owned(),
+        word,
+    };
+    rig.happens(|world| world.act(&action)).unwrap();
+}
+
+/// The power goes while the array is written, and the daemon starts before anything else happens.
+fn power_cut(rig: &mut Rig) {
+    rig.kernel.with(|world| {
+        world.power_cut(true);
+        world.assemble_found("md0", false);
+    });
+    rig.restart();
+}
+
+/// A cancelled repair undoes the resync that kernels from 7.0 leave behind it; one that a power cut
+/// made necessary looks the same and must stay.
+#[test]
+fn a_cancelled_repair_keeps_what_a_power_cut_left() {
+    for style in STYLES {
+        let mut world = by_name("mirror").unwrap();
+        world.style = style;
+        let mut rig = Rig::new(world);
+        let lun = rig.lun("md0").id;
+        rig.call(Command::Recover {
+            lun,
+            spare: None,
+            repair: true,
+            dry_run: false,
+        })
+        .unwrap();
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.until("under way", |rig| rig.op(op).percent > 20);
+        rig.send(Command::Cancel {
+            op,
+            release_spare: false,
+        });
+        power_cut(&mut rig);
+        rig.cancel(op, false).ok();
+        rig.finished(op);
+        rig.pass(600_000);
+        rig.sound();
+    }
+}
+
+/// A failed member stays in its slot while the array is frozen: the slot cannot be bound until it has
+/// been dropped.
+#[test]
+fn a_slot_that_a_failed_member_lingers_in() {
+    for style in STYLES {
+        let world = Scenario::new()
+            .style(style)
+            .disks(&["sda", "sdb", "sdc", "sdd", "sde"], 64 << 20)
+            .array("md0", Level::Raid1, &["sda", "sdb", "sdc"])
+            .frozen()
+            .world(|world| world.write_error("sda"))
+            .failed("sdc")
+            .spare("sdd")
+            .build()
+            .unwrap();
+        let mut rig = Rig::new(world);
+        let op = rig.recover("md0").unwrap().id;
+        let end = rig.finished(op);
+        assert_eq!(end.state, "succeeded", "{style:?}: {}", rig.story());
+        assert!(rig.ledger.op(op).work.steps < 20, "{}", rig.story());
+        rig.sound();
+    }
+}
+
+/// A check that somebody began is adopted; the resync after a power cut is something else.
+#[test]
+fn a_resync_is_not_the_end_of_an_adopted_check() {
+    for style in STYLES {
+        let mut world = by_name("mirror").unwrap();
+        world.style = style;
+        let mut rig = Rig::new(world);
+        word(&mut rig, SyncWord::Check);
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.until("under way", |rig| rig.op(op).percent > 20);
+        power_cut(&mut rig);
+        let end = rig.finished(op);
+        assert_eq!(end.state, "interrupted", "{style:?}: {}", rig.story());
+        rig.pass(600_000);
+        rig.sound();
+    }
+}
+
+/// A resync that others began, of an array that is stopped under it, has not come to its end.
+#[test]
+fn an_adopted_resync_of_a_stopped_array_is_no_success() {
+    let mut rig = Rig::new(
+        Scenario::new()
+            .disks(&["sda", "sdb"], 64 << 20)
+            .array("md0", Level::Raid1, &["sda", "sdb"])
+            .dirty()
+            .build()
+            .unwrap(),
+    );
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.until("under way", |rig| rig.op(op).percent > 20);
+    rig.happens(|world| {
+        world.stop("md0");
+        world.assemble("md0", false);
+        world.arrays.get_mut("md0").unwrap().mode = lun_sim::Mode::Inactive;
+    });
+    let end = rig.finished(op);
+    assert_ne!(end.state, "succeeded", "{}", rig.story());
+}
+
+/// All copies in step is half of the truth while a member is missing.
+#[test]
+fn an_adopted_resync_tells_of_missing_members() {
+    let mut rig = Rig::new(
+        Scenario::new()
+            .style(KernelStyle::V6_12)
+            .disks(&["sda", "sdb", "sdc"], 64 << 20)
+            .array("md0", Level::Raid1, &["sda", "sdb", "sdc"])
+            .lost("sdc")
+            .build()
+            .unwrap(),
+    );
+    rig.happens(|world| {
+        let array = world.arrays.get_mut("md0").unwrap();
+        (array.resync_start, array.really_dirty, array.needed) = (Some(0), true, true);
+    });
+    let op = rig.machine.snapshot().ops[0].id;
+    let end = rig.finished(op);
+    assert_eq!(end.state, "succeeded", "{}", rig.story());
+    assert!(end.message.contains("missing"), "{}", end.message);
+    assert_ne!(rig.lun("md0").health, Health::Healthy);
+}
