@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use lun_core::model::Health;
 use serde_json::Value;
 
-use crate::rig::{Rig, User, on};
+use crate::rig::{Rig, User};
 
 /// The program, built beside this test's own binary unless it is there and new enough.
 fn lunctl() -> &'static PathBuf {
@@ -35,6 +35,12 @@ fn lunctl() -> &'static PathBuf {
         assert!(build.status().unwrap().success(), "lunctl cannot be built");
         program
     })
+}
+
+/// Runs a test on a machine, once the program is there: to build it may take longer than a test may.
+fn on(scenario: &str, test: impl AsyncFnOnce(&Rig, User)) {
+    lunctl();
+    crate::rig::on(scenario, test);
 }
 
 /// When the newest file below a folder was changed.
@@ -289,6 +295,7 @@ fn a_kernel_that_contradicts_itself_exits_10() {
 
 #[test]
 fn a_service_that_is_not_there_exits_9() {
+    lunctl();
     let mut rig = Rig::start(lun_sim::scenario::by_name("empty").unwrap());
     rig.stop_service();
     crate::rig::block_on(async {

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Run, command, json, run};
-use crate::rig::{Rig, User, block_on, on};
+use super::{Run, command, json, lunctl, on, run};
+use crate::rig::{Rig, User, block_on};
 
 fn ids(document: &Value) -> Vec<u64> {
     let operations = document["operations"].as_array().unwrap();
@@ -94,6 +94,7 @@ fn a_lun_that_is_gone_has_a_history() {
 
 #[test]
 fn an_operation_is_shown_with_its_steps_across_restarts() {
+    lunctl();
     let mut rig = Rig::start(lun_sim::scenario::by_name("mirror-degraded").unwrap());
     rig.fast();
     let before = block_on(async {
@@ -136,6 +137,7 @@ fn an_operation_is_shown_with_its_steps_across_restarts() {
 
 #[test]
 fn following_loses_and_doubles_nothing_across_a_restart() {
+    lunctl();
     let mut rig = Rig::start(lun_sim::scenario::by_name("mirror").unwrap());
     let mut follower = command(rig.address(), "events --follow --since 0 --json")
         .stdout(Stdio::piped())

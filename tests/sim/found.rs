@@ -83,6 +83,39 @@ fn a_slot_that_a_failed_member_lingers_in() {
     }
 }
 
+/// The replacement of a held LUN failed and lingers in the slot that it shared.
+#[test]
+fn a_slot_that_a_failed_replacement_lingers_in() {
+    for style in STYLES {
+        let world = Scenario::new()
+            .style(style)
+            .disks(&["sda", "sdb", "sdc", "sdd", "sde", "sdf"], 64 << 20)
+            .array("md0", Level::Raid6, &["sda", "sdb", "sdc", "sdd"])
+            .build()
+            .unwrap();
+        let mut rig = Rig::new(world);
+        rig.add_spare("sde");
+        let lun = rig.lun("md0").id;
+        let replace = Command::Replace {
+            lun,
+            drive: "sdb".to_owned(),
+            with: None,
+            dry_run: false,
+        };
+        rig.call(replace).unwrap();
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.until("under way", |rig| rig.op(op).percent > 20);
+        rig.cancel(op, false).unwrap();
+        rig.happens(|world| world.fail_device("sde"));
+        rig.add_spare("sdf");
+        let again = rig.recover("md0").unwrap().id;
+        let end = rig.finished(again);
+        assert_eq!(end.state, "succeeded", "{style:?}: {}", rig.story());
+        assert_eq!(rig.lun("md0").health, Health::Healthy, "{}", rig.story());
+        rig.sound();
+    }
+}
+
 /// A check that somebody began is adopted; the resync after a power cut is something else.
 #[test]
 fn a_resync_is_not_the_end_of_an_adopted_check() {

@@ -8,7 +8,7 @@ impl Machine {
         self.told.unanswered.remove(&id);
         match result {
             Err(error) => self.ledger_fails(&error),
-            Ok(()) if self.ledger_degraded.take().is_some() => self.ledger_is_back(),
+            Ok(()) if self.ledger_degraded.is_some() => self.ledger_is_back(id),
             Ok(()) => {}
         }
         // Recovery goes on without a ledger: what waited for the record goes on either way.
@@ -25,16 +25,31 @@ impl Machine {
             // since 1970 exceed any number counted up from one.
             self.last_op = self.last_op.max(self.now.wall.0 / 1000);
         }
+        self.retold = None;
         self.ledger_degraded = Some(error.to_string());
         self.changed = true;
     }
 
     /// What the ledger was told meanwhile is lost to it, and it may be another file by now: it is
-    /// told everything anew.
-    fn ledger_is_back(&mut self) {
-        for record in self.all_records() {
-            self.persist(record);
+    /// told everything anew. Until the last of that is written a crash would still take it back.
+    fn ledger_is_back(&mut self, written: PersistId) {
+        match self.retold {
+            None => {
+                let records = self.all_records();
+                let last = records
+                    .into_iter()
+                    .map(|record| self.persist(record))
+                    .last();
+                self.retold = Some(last.unwrap_or(written));
+                if last.is_some() {
+                    return;
+                }
+            }
+            Some(last) if written < last => return,
+            Some(_) => {}
         }
+        self.retold = None;
+        self.ledger_degraded = None;
         let text = "the ledger can be written again and has been told everything anew".to_owned();
         self.notify(None, None, None, text);
         self.changed = true;

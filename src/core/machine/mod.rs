@@ -93,6 +93,8 @@ pub struct Machine {
     /// Until then LUNs of the ledger that are not there may still be assembled.
     await_until: Mono,
     ledger_degraded: Option<String>,
+    /// The last of the records that a ledger is told anew which can be written again.
+    retold: Option<PersistId>,
     scan: ScanState,
     /// Arrays being read, and whether they became dirty again meanwhile.
     reading: BTreeMap<String, bool>,
@@ -135,6 +137,7 @@ impl Machine {
             hold_broken_at: BTreeMap::new(),
             await_until: Mono::default(),
             ledger_degraded: None,
+            retold: None,
             scan: ScanState::default(),
             reading: BTreeMap::new(),
             read_at: BTreeMap::new(),

@@ -211,7 +211,7 @@ fn must_bind(view: &View<'_>, chosen: Option<DriveId>) -> bool {
 /// frozen, and binding another drive to the slot is refused (`drivers/md/md.c:slot_store`). It is
 /// taken out; one whose drive has vanished leaves only when the array may run for a moment, in which
 /// the kernel may use a spare as it likes.
-fn clear_slots(view: &View<'_>, holes: &[u32], draft: &mut Draft<'_, '_>) {
+pub(super) fn clear_slots(view: &View<'_>, holes: &[u32], draft: &mut Draft<'_, '_>) {
     if !view.frozen() {
         return;
     }

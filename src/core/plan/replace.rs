@@ -9,7 +9,7 @@ use crate::model::Phase;
 use super::Plan;
 use super::check::replaceable;
 use super::draft::Draft;
-use super::mend::{mend, shortage};
+use super::mend::{clear_slots, mend, shortage};
 use super::spare::{Candidate, Method, Need, judge_spares};
 use super::view::{Member, Part, View};
 
@@ -119,6 +119,10 @@ fn copy_onto(
     };
     let mut draft = Draft::new(view, Phase::Replace, rule).candidates(candidates);
     draft.wake();
+    // An earlier replacement that failed may linger in the slot.
+    if let Some(slot) = member.part.slot() {
+        clear_slots(view, &[slot], &mut draft);
+    }
     draft.freeze();
     draft.attach(pick);
     let array = view.name();
