@@ -9,6 +9,27 @@ const SCHEDULES: u64 = 1_000;
 /// Seeds whose schedules once broke a promise, each with what was wrong. What a seed does changes
 /// with the simulator; what can be said in a few steps is a test of its own beside this one.
 const FOUND: &[(u64, &str)] = &[
+    (
+        154_497,
+        "facts read while a hold was renewed let a recover drop it",
+    ),
+    (502_953, "the same, with the write still under way"),
+    (
+        222_756,
+        "a cancel took an array that does not run for one that is done",
+    ),
+    (
+        296_571,
+        "a member whose drive has vanished passed for one that is gone",
+    ),
+    (
+        739_460,
+        "done before the cancel, and degraded since: only half was said",
+    ),
+    (
+        801_681,
+        "somebody's repair passed for the check that was asked for",
+    ),
     (4528, "a killed mdadm --re-add left its freeze behind"),
     (
         3275,

@@ -4,7 +4,7 @@
 use lun_core::action::{Action, SyncWord};
 use lun_core::facts::Level;
 use lun_core::machine::Command;
-use lun_core::model::Health;
+use lun_core::model::{Health, Phase};
 use lun_sim::scenario::by_name;
 use lun_sim::{KernelStyle, Scenario};
 
@@ -132,6 +132,50 @@ fn a_resync_is_not_the_end_of_an_adopted_check() {
         rig.pass(600_000);
         rig.sound();
     }
+}
+
+/// What the kernel does on its own account between does not make another operation of a check.
+#[test]
+fn a_check_after_a_power_cut_is_still_a_check() {
+    for style in STYLES {
+        let mut world = by_name("mirror").unwrap();
+        world.style = style;
+        let mut rig = Rig::new(world);
+        let lun = rig.lun("md0").id;
+        rig.call(Command::Verify { lun }).unwrap();
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.until("under way", |rig| rig.op(op).percent > 20);
+        power_cut(&mut rig);
+        let end = rig.finished(op);
+        assert_eq!(end.state, "succeeded", "{style:?}: {}", rig.story());
+        assert_eq!(end.phase, Phase::Check, "{}", rig.story());
+        rig.sound();
+    }
+}
+
+/// Somebody's repair is no check: the check is made all the same.
+#[test]
+fn a_repair_in_between_is_no_check() {
+    let mut rig = Rig::new(by_name("mirror").unwrap());
+    let lun = rig.lun("md0").id;
+    rig.call(Command::Verify { lun }).unwrap();
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.until("under way", |rig| rig.op(op).percent > 20);
+    rig.kernel.with(|world| {
+        for word in [SyncWord::Idle, SyncWord::Repair] {
+            let array = "md0".to_owned();
+            world.act(&Action::SetSync { array, word }).unwrap();
+        }
+        world.run_until_idle(3_600_000);
+    });
+    rig.restart();
+    let checks = |rig: &Rig| {
+        let is_check = |line: &&String| line.contains("word: Check");
+        rig.told.iter().filter(is_check).count()
+    };
+    let end = rig.finished(op);
+    assert_eq!(end.state, "succeeded", "{}", rig.story());
+    assert_eq!(checks(&rig), 2, "{}", rig.story());
 }
 
 /// A resync that others began, of an array that is stopped under it, has not come to its end.

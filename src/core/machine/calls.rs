@@ -64,8 +64,15 @@ impl Machine {
     }
 
     fn answer(&mut self, call: Pending) {
-        if lun_of(&call.command).is_some_and(|lun| self.may_settle(lun)) {
-            // One re-read may settle the contradiction.
+        let lun = lun_of(&call.command);
+        let stale = |lun| {
+            self.facts_from
+                .get(&lun)
+                .is_some_and(|scan| *scan > self.scan.started)
+        };
+        if lun.is_some_and(|lun| self.may_settle(lun) || stale(lun)) {
+            // One re-read may settle the contradiction; and what was read while an action of ours was
+            // under way tells nothing of its effect.
             let scan = self.want_deep_scan();
             self.pending.push(Pending { scan, ..call });
             return;
@@ -198,6 +205,13 @@ impl Machine {
         let busy = self.busy_with(lun);
         let context = self.context(lun, None)?;
         plan::check(&request, &context, busy)?;
+        if self.is_written_to(lun) {
+            return Err(Error::AnotherCall {
+                lun: context.array.name.clone(),
+                op: None,
+                doing: "its hold is being kept or lifted".to_owned(),
+            });
+        }
         let plan = plan::plan(&request, &context)?;
         if dry_run {
             return Ok(Reply::Plan(Box::new(plan)));

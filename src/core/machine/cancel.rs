@@ -37,7 +37,7 @@ impl Machine {
         }
         let running = project::syncing(&array);
         if running.is_none() && !scrub && self.reached_its_aim(id, &array) {
-            let text = "it was done before the cancel could stop it".to_owned();
+            let text = done_before(&array);
             return self.finish(id, OpState::Succeeded, None, text);
         }
         let untouched = task.acts == 0 && work.steps == task.dropped;
@@ -144,7 +144,10 @@ impl Machine {
             .get(&id)
             .is_some_and(|task| task.sync_seen || op.work.phases_done > 0);
         let resynced = project::is_dirty(array) == Some(false);
-        seen && !project::is_degraded(array)
+        // An array that does not run says nothing of its members.
+        let runs = array.sync.is_some();
+        runs && seen
+            && !project::is_degraded(array)
             && resynced
             && op.targets.iter().all(|target| in_sync(&target.dev))
     }
@@ -252,7 +255,7 @@ impl Machine {
         if let Some(lun) = lun {
             self.drop_hold(lun);
         }
-        let text = "it was done before the cancel could stop it".to_owned();
+        let text = done_before(array);
         self.finish(id, OpState::Succeeded, None, text);
     }
 
@@ -381,6 +384,16 @@ impl Machine {
             self.reply(token, Err(Error::Timeout { what, after_ms }));
         }
     }
+}
+
+/// That there was nothing left to stop; what has been lost since is said too.
+fn done_before(array: &ArrayFacts) -> String {
+    let rest = if project::is_degraded(array) {
+        "; members are still missing"
+    } else {
+        ""
+    };
+    format!("it was done before the cancel could stop it{rest}")
 }
 
 /// The sync thread is gone: `frozen` alone does not say so (`drivers/md/md.c:action_show`).

@@ -479,7 +479,16 @@ impl Machine {
     }
 
     pub(super) fn on_acted(&mut self, id: ActId, result: Result<(), Error>) {
-        match self.acts.remove(&id) {
+        let owner = self.acts.remove(&id);
+        let lun = match &owner {
+            Some(ActOwner::Op(op)) => self.ops.get(op).map(|op| op.lun),
+            Some(ActOwner::Release { lun, .. } | ActOwner::Reassert { lun }) => Some(*lun),
+            None => None,
+        };
+        if let Some(lun) = lun {
+            self.facts_from.insert(lun, self.scan.started + 1);
+        }
+        match owner {
             Some(ActOwner::Op(op)) => self.op_acted(op, result),
             Some(ActOwner::Release { lun, token }) => self.released_by_call(lun, token, result),
             Some(ActOwner::Reassert { lun }) => self.reasserted(lun, result),

@@ -111,6 +111,8 @@ pub struct Machine {
     progress_at: Mono,
     pending: Vec<Pending>,
     acts: BTreeMap<ActId, ActOwner>,
+    /// The first scan whose facts are newer than the last action on a LUN.
+    facts_from: BTreeMap<LunId, u64>,
     next_id: u64,
     told: told::Told,
     out: Vec<Effect>,
@@ -148,6 +150,7 @@ impl Machine {
             progress_at: Mono::default(),
             pending: Vec::new(),
             acts: BTreeMap::new(),
+            facts_from: BTreeMap::new(),
             next_id: 0,
             told: told::Told::default(),
             out: Vec::new(),

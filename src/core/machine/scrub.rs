@@ -10,7 +10,8 @@ use crate::Error;
 use crate::facts::{ArrayFacts, Fact, SyncAction, SyncCompleted};
 use crate::id::OpId;
 use crate::model::Phase;
-use crate::op::OpState;
+use crate::op::{Op, OpState};
+use crate::plan::Request;
 
 /// Looks, half a second apart, at a check that was accepted and is not seen to run.
 const LOOKS: u32 = 2;
@@ -34,7 +35,19 @@ enum End {
     Unknown(String),
 }
 
-fn end_of(array: &ArrayFacts, seen: bool) -> End {
+/// What an operation has scrubbed with. Its phase alone does not tell: a resync that came between, after
+/// a power cut, is a phase too.
+const fn word_of(op: &Op) -> SyncAction {
+    match (&op.request, op.phase) {
+        (Some(Request::Recover { repair: true, .. }), phase) if !matches!(phase, Phase::Check) => {
+            SyncAction::Repair
+        }
+        (None, Phase::Repair) => SyncAction::Repair,
+        _ => SyncAction::Check,
+    }
+}
+
+fn end_of(array: &ArrayFacts, word: SyncAction, seen: bool) -> End {
     // It does not run, or has another level now: the planner has the words for that.
     let Some(sync) = &array.sync else {
         return End::Another;
@@ -42,7 +55,7 @@ fn end_of(array: &ArrayFacts, seen: bool) -> End {
     match (&sync.last_action, &sync.sync_min) {
         (Fact::Unknown(why), _) => End::Unknown(format!("last_sync_action: {why}")),
         (_, Fact::Unknown(why)) => End::Unknown(format!("sync_min: {why}")),
-        (Fact::Known(Some(SyncAction::Check | SyncAction::Repair)), Fact::Known(sectors)) => {
+        (Fact::Known(Some(last)), Fact::Known(sectors)) if *last == word => {
             match (*sectors, seen) {
                 (0, true) => End::Whole,
                 (0, false) => End::Unseen,
@@ -94,15 +107,16 @@ impl Machine {
         }
         let (phase, name) = (op.phase, op.lun_name.clone());
         let accepted = task.started_word.is_some() && task.busy < LOOKS;
-        match end_of(array, op.work.scrub_seen) {
-            End::Whole => false,
+        let word = word_of(op);
+        match end_of(array, word, op.work.scrub_seen) {
+            End::Whole => self.scrubbed(id, word),
             End::Another | End::Unseen if accepted => {
                 self.expect_running(id);
                 true
             }
-            End::Unseen if op.work.scrub_unseen + 1 >= UNSEEN_BELIEVED => false,
-            End::Another | End::Unseen => {
-                self.begin_scrub_again(id, array);
+            End::Unseen if op.work.scrub_unseen + 1 >= UNSEEN_BELIEVED => self.scrubbed(id, word),
+            end @ (End::Another | End::Unseen) => {
+                self.begin_scrub_again(id, end == End::Unseen);
                 false
             }
             End::Stopped(sectors) => {
@@ -125,14 +139,22 @@ impl Machine {
         }
     }
 
-    fn begin_scrub_again(&mut self, id: OpId, array: &ArrayFacts) {
+    /// It went over everything; always `false`.
+    fn scrubbed(&mut self, id: OpId, word: SyncAction) -> bool {
+        if let (Some(op), Some(phase)) = (self.ops.get_mut(&id), Phase::of_action(word)) {
+            op.phase = phase;
+        }
+        false
+    }
+
+    fn begin_scrub_again(&mut self, id: OpId, unseen: bool) {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.started_word = None;
             task.busy = 0;
         }
-        let unseen = end_of(array, false) == End::Unseen;
         self.work(id, |work| {
             work.scrub_started = false;
+            work.scrub_seen = false;
             work.scrub_unseen += u32::from(unseen);
         });
     }
@@ -144,7 +166,7 @@ impl Machine {
         };
         let phase = op.phase;
         let what = phase_word(phase);
-        let text = match end_of(array, op.work.scrub_seen) {
+        let text = match end_of(array, word_of(op), op.work.scrub_seen) {
             End::Whole => return false,
             End::Unseen => {
                 let text = format!("the {what} ended before its first sixteenth was seen");

@@ -33,6 +33,10 @@ pub(super) fn replace(
         if degraded {
             return mend(view, with, Some(drive));
         }
+        // A member whose drive has vanished may be the very one.
+        if let Some(unknown) = view.in_sync().find(|member| member.target.is_none()) {
+            unknown.target(&view.name())?;
+        }
         if view.ctx.op.is_none() {
             replaceable(view, drive)?;
         }
