@@ -84,13 +84,13 @@ fn a_junk_file_is_set_aside_and_a_lock_is_outlived() {
          journalctl -u lund --no-pager -o cat | grep -q 'is set aside as lund.db.corrupt-'",
     );
     until_ledger(&lab, "ok");
-    let shell = lab.spawn(
-        "{ echo 'BEGIN IMMEDIATE;'; until [ -e /tmp/enough ]; do read -rt 0.2 <> <(:) || true; \
-         done; } | sqlite3 /var/lib/lund/lund.db",
+    // Its holder says so itself: asking the file would be a second party that wants the lock.
+    lab.sh("mkfifo /tmp/held /tmp/enough");
+    let holder = lab.spawn(
+        "{ printf '%s\\n' 'BEGIN IMMEDIATE;' '.system echo held >/tmp/held'; \
+         read -r _ </tmp/enough; } | sqlite3 -bail -cmd '.timeout 60000' /var/lib/lund/lund.db",
     );
-    lab.sh(
-        "until ! sqlite3 /var/lib/lund/lund.db 'BEGIN IMMEDIATE; ROLLBACK' 2>/dev/null; do :; done",
-    );
+    lab.sh("read -rt 120 _ <>/tmp/held");
     let op = lab.ok("recover md0");
     assert_eq!(op["state"], "succeeded", "{op:#}");
     let list = until_ledger(&lab, "degraded");
@@ -100,8 +100,9 @@ fn a_junk_file_is_set_aside_and_a_lock_is_outlived() {
             .unwrap()
             .contains("locked")
     );
-    lab.sh("touch /tmp/enough");
-    shell.wait(super::lab::PATIENCE).unwrap();
+    lab.sh("echo enough >/tmp/enough");
+    let held = holder.wait(super::lab::PATIENCE).unwrap();
+    assert_eq!(held.status, 0, "{held:?}");
     until_ledger(&lab, "ok");
     kill(&lab);
     lab.ok(&format!("status {}", op["id"]));
