@@ -11,6 +11,12 @@ use uuid::Uuid;
 
 use crate::id::{DevNo, DriveId};
 
+mod dm;
+
+pub use dm::{
+    DmOwner, DmRaidFacts, LegHealth, RaidLeg, RaidStatus, RaidSuperblock, RaidTable, RaidType,
+};
+
 /// One observed value, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact<T> {
@@ -38,7 +44,7 @@ impl<T> Fact<T> {
 /// Everything that one scan saw.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Inventory {
-    /// Arrays by kernel name (`md0`, `md127`, `md_home`).
+    /// Arrays by kernel name (`md0`, `md127`, `md_home`); of device-mapper, by `mapper/NAME`.
     pub arrays: BTreeMap<String, ArrayFacts>,
     /// Every block device that could be a member or a spare, by number.
     pub devices: BTreeMap<DevNo, DeviceFacts>,
@@ -82,6 +88,8 @@ pub enum Metadata {
     External(String),
     /// `none`: an array without superblocks.
     None,
+    /// Superblocks of device-mapper's target `raid`, on devices of their own.
+    DmRaid,
 }
 
 /// `md/array_state`.
@@ -195,11 +203,22 @@ pub enum MdstatProgress {
     },
 }
 
-/// One md array.
+/// The kernel driver that carries an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Driver {
+    /// Multiple devices driver.
+    Md,
+    /// Device-mapper target `raid`, and what only it has.
+    DmRaid(Box<DmRaidFacts>),
+}
+
+/// One md array, or one device-mapper device of the target `raid`: md is what works in it too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrayFacts {
-    /// Kernel name: `md0`.
+    /// Kernel name: `md0`. Device-mapper: `mapper/NAME`, which no name of md can be.
     pub name: String,
+    /// Driver.
+    pub driver: Driver,
     /// Device number.
     pub dev: DevNo,
     /// Names under `/dev/md/`, without the folder.
@@ -240,6 +259,17 @@ pub struct ArrayFacts {
     pub members: Vec<MemberFacts>,
     /// Event count of an in-sync member's superblock, read only where a former member is about.
     pub events: Fact<u64>,
+}
+
+impl ArrayFacts {
+    /// What only a device-mapper array has; [`None`] for one of md.
+    #[must_use]
+    pub const fn dm(&self) -> Option<&DmRaidFacts> {
+        match &self.driver {
+            Driver::Md => None,
+            Driver::DmRaid(facts) => Some(facts),
+        }
+    }
 }
 
 /// `dev-X/slot`.

@@ -25,8 +25,8 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// Identifies a LUN: the md array's own UUID, or version 5 of its kernel name where the array
-    /// has none.
+    /// Identifies a LUN: the md array's own UUID, version 5 of the UUID that device-mapper has, or
+    /// version 5 of its name where the array has none.
     LunId
 );
 uuid_id!(
@@ -41,6 +41,15 @@ impl LunId {
         Self(Uuid::new_v5(
             &NAMESPACE,
             format!("md-name:{kernel_name}").as_bytes(),
+        ))
+    }
+
+    /// Derives the identity of a device-mapper array from its UUID in device-mapper.
+    #[must_use]
+    pub fn of_dm(dm_uuid: &str) -> Self {
+        Self(Uuid::new_v5(
+            &NAMESPACE,
+            format!("dm-uuid:{dm_uuid}").as_bytes(),
         ))
     }
 }

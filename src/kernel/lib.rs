@@ -4,6 +4,7 @@
 //! Every call is blocking, is one kernel action or one reading, and decides nothing.
 
 pub mod parse;
+pub mod raid_set;
 
 #[cfg(feature = "linux")]
 pub mod linux;

@@ -43,6 +43,7 @@ impl World {
             .collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         ArrayFacts {
+            driver: lun_core::facts::Driver::Md,
             name: array.name.clone(),
             dev: array.dev,
             md_names: array.md_names.clone(),

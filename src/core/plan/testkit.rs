@@ -408,6 +408,7 @@ fn device(dev: DevNo, name: &str, size_bytes: u64) -> DeviceFacts {
 pub(crate) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFacts {
     let layout = if level == Level::Raid10 { 0x102 } else { 0 };
     ArrayFacts {
+        driver: crate::facts::Driver::Md,
         name: name.to_owned(),
         dev: DevNo { major: 9, minor: 0 },
         md_names: Vec::new(),

@@ -53,6 +53,7 @@ pub(super) fn array(level: Level, disks: u32, members: Vec<MemberFacts>) -> Arra
     let redundant = !matches!(level, Level::Raid0 | Level::Linear);
     ArrayFacts {
         name: "md0".into(),
+        driver: crate::facts::Driver::Md,
         dev: DevNo { major: 9, minor: 0 },
         md_names: vec!["home".into()],
         uuid: Fact::Known(Some(Uuid::from_u128(7))),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lun_core::Error;
 use lun_core::facts::{
-    ArrayFacts, Fact, Level, MdstatFacts, MdstatProgress, MemberFacts, Metadata, SyncFacts,
+    ArrayFacts, Driver, Fact, Level, MdstatFacts, MdstatProgress, MemberFacts, Metadata, SyncFacts,
 };
 use lun_core::id::DevNo;
 use uuid::Uuid;
@@ -62,6 +62,7 @@ pub(crate) fn read(
     let metadata = fact(&md.join("metadata_version"), parse::metadata);
     let facts = ArrayFacts {
         name: name.to_owned(),
+        driver: Driver::Md,
         dev,
         md_names: md_names(roots, name),
         uuid: uuid(roots, tools, &md, name, &metadata),

@@ -6,6 +6,11 @@
 
 #[cfg(test)]
 mod captured;
+mod dm;
+#[cfg(test)]
+pub(crate) mod dm_captures;
+#[cfg(test)]
+mod dm_tests;
 mod host;
 mod identity;
 mod mdadm;
@@ -16,6 +21,9 @@ mod sysfs;
 mod tests;
 mod uevent;
 
+pub use dm::{
+    dm_owner, is_leg_name, is_lvm_part, raid_status, raid_superblock, raid_table, raid_type,
+};
 pub use host::{MountEntry, SwapEntry, mountinfo, swaps};
 pub use identity::{md_uuid, md_uuid_swapped};
 pub use mdadm::{detail_export_uuid, examine};
