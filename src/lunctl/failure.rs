@@ -25,7 +25,7 @@ pub(crate) const SERVICE_NOT_ACTIVE: Hresult = Hresult(0x8007_0426);
 /// One failure, ready to be shown: on stderr as `error:` and `hint:` lines, or as a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Exit code, `design.md` 7.
+    /// Exit code, as docs/errors.md lists them.
     pub(crate) exit: u8,
     /// HRESULT.
     pub(crate) hresult: Hresult,

@@ -1,4 +1,4 @@
-//! Whether a call may act on a LUN at all (`design.md` 5, the checks; `vds-model.md` 6.2).
+//! Whether a call may act on a LUN at all (docs/errors.md has the answers).
 
 use crate::Error;
 use crate::error::{ObjectKind, Unfit};
@@ -14,7 +14,7 @@ use super::{Context, Request};
 /// or cannot do now, in this order. `busy` is our own operation on it: number and what it does.
 ///
 /// # Errors
-/// The first condition of `design.md` 5 that matches. A fact that the answer rests on and that is
+/// The first condition that matches. A fact that the answer rests on and that is
 /// unknown is [`Error::LunNotReady`] naming it.
 pub fn check(
     request: &Request,
@@ -213,7 +213,7 @@ fn not_busy(ctx: &Context<'_>, busy: Option<(OpId, String)>) -> Result<(), Error
 }
 
 /// `frozen` is shown at once, even while the old thread hangs in I/O; only `sync_completed` tells
-/// that it is gone (`kernel-md.md` 3.1).
+/// that it is gone (docs/kernel-notes.md).
 fn still_stopping(ctx: &Context<'_>) -> bool {
     ctx.array
         .sync
@@ -273,7 +273,7 @@ pub(super) fn settled(view: &View<'_>) -> Result<(), Error> {
 }
 
 /// Whether a check would be a check. On a LUN that has recovery pending the kernel recovers
-/// instead and drops the request (`kernel-md.md` 3.2), and reading every sector of a degraded LUN
+/// instead and drops the request (docs/kernel-notes.md), and reading every sector of a degraded LUN
 /// only wears out what is left.
 ///
 /// # Errors

@@ -106,7 +106,7 @@ pub struct Step {
 pub struct Plan {
     /// LUN.
     pub lun: LunId,
-    /// Which rule applied (`design.md` 5), in words.
+    /// Which rule applied, in words.
     pub rule: String,
     /// What will be done to the data; [`Phase::None`] when nothing is wrong.
     pub phase: Phase,

@@ -1,4 +1,4 @@
-//! What to do next about a LUN: the rows of `design.md` 5, the first that applies.
+//! What to do next about a LUN: the first rule that applies.
 
 use crate::Error;
 use crate::action::SyncWord;

@@ -1,5 +1,5 @@
-//! A member that still works gives way to another drive, so that redundancy never drops: row 5 of
-//! `design.md` 5, and `IVdsSubSystem::ReplaceDrive`.
+//! A member that still works gives way to another drive, so that redundancy never drops: of its own
+//! accord for a member that is failing, or as `IVdsSubSystem::ReplaceDrive` asks.
 
 use crate::Error;
 use crate::action::{Action, SyncWord};

@@ -423,7 +423,7 @@ impl<'a> Judge<'a, '_> {
 
     /// How a former member may come back. Its history must not be newer than the array's: its
     /// data would be the better copy, and neither a re-add nor a wipe may touch it. Without a
-    /// bitmap a re-add would declare stale data in sync (`kernel-md.md` 4.4), so it is wiped.
+    /// bitmap a re-add would declare stale data in sync (docs/kernel-notes.md), so it is wiped.
     fn by_history(&self, superblock: &SuperblockFacts) -> Result<Method, Unfit> {
         let unknown = |what: &str, why: &str| Unfit::UnknownFact {
             what: format!("{what} ({why})"),

@@ -1,5 +1,5 @@
 //! Plans and refusals by example, each with the facts that lead to it: a LUN with members missing
-//! (rows 1 to 4 of `design.md` 5), a whole one (rows 5 to 7 and verify), and what is refused.
+//! (`missing`), a whole one (copying away, resync, repair, verify), and what is refused.
 
 mod missing;
 mod refused;

@@ -1,4 +1,4 @@
-//! What is most lasting about a device (`design.md` 2).
+//! What is most lasting about a device.
 
 use lun_core::facts::IdentityKind;
 use lun_core::id::{DevNo, DriveId};

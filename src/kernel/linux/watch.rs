@@ -28,7 +28,7 @@ use super::array::member_folder;
 use super::async_fd::{EpollFd, readable};
 use crate::{Hint, Watch};
 
-/// Attributes of an array that notify (kernel-md, `sysfs_notify` in `drivers/md/md.c`).
+/// Attributes of an array that notify (`sysfs_notify` in `drivers/md/md.c`).
 const NOTIFYING: [&str; 4] = ["array_state", "sync_action", "sync_completed", "degraded"];
 /// Reports taken from the kernel at once.
 const BATCH: usize = 64;
