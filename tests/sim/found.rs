@@ -78,7 +78,7 @@ fn a_slot_that_a_failed_member_lingers_in() {
         let op = rig.recover("md0").unwrap().id;
         let end = rig.finished(op);
         assert_eq!(end.state, "succeeded", "{style:?}: {}", rig.story());
-        assert!(rig.ledger.op(op).work.steps < 20, "{}", rig.story());
+        assert!(rig.stored(op).work.steps < 20, "{}", rig.story());
         rig.sound();
     }
 }

@@ -68,12 +68,12 @@ fn steps_are_numbered_on() {
     rig.add_spare("sdf");
     let op = rig.recover("md0").unwrap().id;
     rig.until("under way", |rig| rig.op(op).percent > 20);
-    let before = rig.ledger.op(op).work.steps;
+    let before = rig.stored(op).work.steps;
     rig.restart();
     rig.finished(op);
-    let after = rig.ledger.op(op).work.steps;
+    let after = rig.stored(op).work.steps;
     assert!(before > 0 && after >= before, "{before} {after}");
-    let standing = rig.ledger.op(op);
+    let standing = rig.stored(op);
     assert_eq!(standing.before.unwrap().members_in_sync, Some(2));
     assert_eq!(standing.after.unwrap().members_in_sync, Some(4));
 }
@@ -225,7 +225,7 @@ fn every_state_has_its_moment() {
     rig.until("under way", |rig| rig.op(op).percent > 20);
     rig.restart();
     rig.finished(op);
-    let states = rig.ledger.op(op).states;
+    let states = rig.stored(op).states;
     let words: Vec<&str> = states.iter().map(|change| change.state.as_str()).collect();
     assert_eq!(words.first(), Some(&"queued"), "{words:?}");
     assert_eq!(words.last(), Some(&"succeeded"), "{words:?}");

@@ -3,79 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lun_core::Error;
-use lun_core::id::{DriveId, LunId, Mono, Now, OpId, Wall};
-use lun_core::machine::{
-    Command, Effect, Input, LedgerState, Machine, Record, Reply, SeenDrive, SeenLun, Token,
-};
+use lun_core::id::{Mono, Now, OpId, Wall};
+use lun_core::machine::{Command, Effect, Input, Machine, Reply, Token};
 use lun_core::model::{Lun, OpView};
 use lun_core::op::Op;
-use lun_core::plan::PoolEntry;
 use lun_core::policy::Policy;
 use lun_kernel::{Kernel, ScanRequest};
+use lun_sim::campaign::Committed;
 use lun_sim::{SimKernel, World};
-
-/// What the ledger remembers, kept as the daemon's ledger keeps it.
-#[derive(Default)]
-pub(crate) struct Ledger {
-    ops: BTreeMap<OpId, Op>,
-    pool: Vec<PoolEntry>,
-    holds: BTreeMap<LunId, (String, Wall)>,
-    luns: BTreeMap<LunId, SeenLun>,
-    drives: BTreeMap<DriveId, SeenDrive>,
-}
-
-impl Ledger {
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Op(op) => {
-                self.ops.insert(op.id, *op);
-            }
-            Record::Intent { .. } | Record::Outcome { .. } => {}
-            Record::Pool(entry) => match self.pool.iter_mut().find(|old| old.id == entry.id) {
-                Some(old) => *old = entry,
-                None => self.pool.push(entry),
-            },
-            Record::PoolRemoved(id) => self.pool.retain(|entry| entry.id != id),
-            Record::Hold { lun, name, at } => {
-                self.holds.insert(lun, (name, at));
-            }
-            Record::HoldReleased(lun) => {
-                self.holds.remove(&lun);
-            }
-            Record::Lun(seen) => {
-                self.luns.insert(seen.id, seen);
-            }
-            Record::Drive(seen) => {
-                self.drives.insert(seen.id, seen);
-            }
-        }
-    }
-
-    pub(crate) fn op(&self, id: OpId) -> Op {
-        self.ops[&id].clone()
-    }
-
-    fn state(&self) -> LedgerState {
-        // What the database stores is the serialised form: live parts do not survive.
-        let stored = |op: &Op| serde_json::from_str(&serde_json::to_string(op).unwrap()).unwrap();
-        LedgerState {
-            last_op: self.ops.keys().last().map_or(0, |id| id.0),
-            ops: self.ops.values().map(stored).collect(),
-            pool: self.pool.clone(),
-            holds: self.holds.clone(),
-            luns: self.luns.values().cloned().collect(),
-            drives: self.drives.values().cloned().collect(),
-            degraded: None,
-            rebooted: false,
-        }
-    }
-}
 
 /// Everything but the daemon.
 pub(crate) struct Rig {
     pub(crate) kernel: SimKernel,
     pub(crate) machine: Machine,
-    pub(crate) ledger: Ledger,
+    ledger: Committed,
     inbox: VecDeque<Input>,
     now_ms: u64,
     next_token: u64,
@@ -93,7 +34,7 @@ impl Rig {
         let mut rig = Self {
             kernel: SimKernel::by_hand(world),
             machine: Machine::new(Policy::default()),
-            ledger: Ledger::default(),
+            ledger: Committed::default(),
             inbox: VecDeque::new(),
             now_ms: 1_000,
             next_token: 0,
@@ -108,8 +49,13 @@ impl Rig {
 
     fn start(&mut self) {
         self.inbox
-            .push_back(Input::Start(Box::new(self.ledger.state())));
+            .push_back(Input::Start(Box::new(self.ledger.state().unwrap())));
         self.pump();
+    }
+
+    /// An operation as the ledger has it.
+    pub(crate) fn stored(&self, id: OpId) -> Op {
+        self.ledger.op(id).unwrap().clone()
     }
 
     /// The daemon dies where it stands, and is started again.
