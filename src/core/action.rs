@@ -71,6 +71,9 @@ pub enum Action {
     FailMember { array: String, drive: Target },
     /// Detaches a faulty member or an idle spare.
     RemoveMember { array: String, drive: Target },
+    /// Fails and detaches a member that carries no data and whose device is gone: nothing but the name of
+    /// its folder (`dev-NAME`) is left of it. The kernel itself notices only when it writes to it.
+    DropVanished { array: String, member: String },
     /// Marks an in-sync member `want_replacement`.
     WantReplacement { array: String, drive: Target },
     /// Binds an attached idle spare to a slot (as replacement where the slot is taken).
@@ -81,7 +84,22 @@ pub enum Action {
     },
     /// Erases every signature of a drive that is a member of nothing (`wipefs --all`). Only for
     /// drives that the plan justified: forced by their owner, or bearing this LUN's superblock.
-    Wipe { drive: Target },
+    Wipe {
+        drive: Target,
+        /// For a former member: the array that does without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        former: Option<FormerOf>,
+    },
+}
+
+/// The array that a former member's data is of no use to any more. Should it have lost another
+/// member since that was judged, the former one may be needed, and is not erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerOf {
+    /// Kernel name.
+    pub array: String,
+    /// Slots without an in-sync member (`md/degraded`) when it was judged.
+    pub degraded: u32,
 }
 
 impl Action {
@@ -98,6 +116,7 @@ impl Action {
             | Self::FailMember { array, .. }
             | Self::RemoveMember { array, .. }
             | Self::WantReplacement { array, .. }
+            | Self::DropVanished { array, .. }
             | Self::SetSlot { array, .. } => Some(array),
             Self::Wipe { .. } => None,
         }
@@ -113,8 +132,9 @@ impl Action {
             | Self::RemoveMember { drive, .. }
             | Self::WantReplacement { drive, .. }
             | Self::SetSlot { drive, .. }
-            | Self::Wipe { drive } => Some(drive),
+            | Self::Wipe { drive, .. } => Some(drive),
             Self::SetSync { .. }
+            | Self::DropVanished { .. }
             | Self::ClearResyncStart { .. }
             | Self::WholeRange { .. }
             | Self::MakeReadWrite { .. } => None,
@@ -150,7 +170,10 @@ impl fmt::Display for Action {
             Self::SetSlot { array, drive, slot } => {
                 write!(f, "give /dev/{} slot {slot} of {array}", drive.name)
             }
-            Self::Wipe { drive } => write!(f, "erase the signatures of /dev/{}", drive.name),
+            Self::DropVanished { array, member } => {
+                write!(f, "take {member}, whose device is gone, out of {array}")
+            }
+            Self::Wipe { drive, .. } => write!(f, "erase the signatures of /dev/{}", drive.name),
         }
     }
 }

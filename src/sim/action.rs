@@ -122,7 +122,11 @@ impl World {
                 let result = self.set_slot(array, drive, *slot);
                 on_array(array, result)
             }
-            Action::Wipe { drive } => self.wipe(drive),
+            Action::DropVanished { array, member } => {
+                let result = self.drop_vanished(array, member);
+                on_array(array, result)
+            }
+            Action::Wipe { drive, .. } => self.wipe(drive),
         }
     }
 
@@ -268,6 +272,7 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
         Action::ReAdd { .. } => ("re-adding a member".to_owned(), ""),
         Action::FailMember { .. } => ("writing faulty".to_owned(), "state"),
         Action::RemoveMember { .. } => ("removing a member".to_owned(), ""),
+        Action::DropVanished { .. } => ("dropping a vanished member".to_owned(), ""),
         Action::WantReplacement { .. } => ("writing want_replacement".to_owned(), "state"),
         Action::SetSlot { slot, .. } => (format!("writing {slot}"), "slot"),
         Action::Wipe { .. } => ("erasing signatures".to_owned(), ""),

@@ -175,9 +175,13 @@ impl World {
 
     /// `HOT_REMOVE_DISK`.
     pub(crate) fn remove_member(&mut self, name: &str, drive: &Target) -> Result<(), i32> {
+        self.detach(name, drive.dev)
+    }
+
+    fn detach(&mut self, name: &str, dev: DevNo) -> Result<(), i32> {
         let style = self.style;
         let array = self.arrays.get_mut(name).ok_or(errno::ENODEV)?;
-        let member = array.member(drive.dev).ok_or(errno::ENXIO)?;
+        let member = array.member(dev).ok_or(errno::ENXIO)?;
         let in_slot = member.slot != Slot::None;
         let syncs_old = array.sync.is_some() && style == KernelStyle::V6_1;
         let held_by_broken =
@@ -185,11 +189,20 @@ impl World {
         if in_slot && (!member.faulty || syncs_old || held_by_broken) {
             return Err(errno::EBUSY);
         }
-        array.members.retain(|m| m.dev != drive.dev);
+        array.members.retain(|m| m.dev != dev);
         self.bump(name);
         self.hint_array(name);
         self.hint(Hint::Devices);
         Ok(())
+    }
+
+    /// `faulty` and `remove` written to the `state` of a member whose device is gone.
+    pub(crate) fn drop_vanished(&mut self, name: &str, member: &str) -> Result<(), i32> {
+        let array = self.arrays.get(name).ok_or(errno::ENODEV)?;
+        let found = array.members.iter().find(|m| m.name == member);
+        let dev = found.ok_or(errno::ENODEV)?.dev;
+        self.write_faulty(name, dev)?;
+        self.detach(name, dev)
     }
 
     /// `wipefs --all` and `mdadm --zero-superblock`.

@@ -46,8 +46,9 @@ impl World {
                 let froze = there && self.freeze_for_tool(array);
                 froze.then_some(Part { froze })
             }
-            Action::Wipe { drive } => {
-                if !self.is_drive(drive) || self.exclusive_user(drive.dev).is_some() {
+            Action::Wipe { drive, former } => {
+                let needed = former.as_ref().is_some_and(|of| self.needs(of).is_some());
+                if !self.is_drive(drive) || self.exclusive_user(drive.dev).is_some() || needed {
                     return None;
                 }
                 self.guard_overwrite(drive.dev, "wiped");

@@ -2,13 +2,13 @@
 //! (`src/kernel/linux/act.rs`), the simulated one refuses too.
 
 use lun_core::Error;
-use lun_core::action::{Action, Target};
+use lun_core::action::{Action, FormerOf, Target};
 use lun_core::error::Unfit;
 use lun_core::facts::{Level, Slot};
 use lun_core::id::DevNo;
 
 use crate::events::enough_without;
-use crate::world::{Array, Mode, World};
+use crate::world::{Array, Mode, World, errno};
 
 impl World {
     /// The answer of an action that never reaches the kernel; [`None`] for one that does.
@@ -41,7 +41,10 @@ impl World {
                 })),
                 Mode::Running | Mode::ReadAuto => None,
             },
-            Action::Wipe { drive } => self.busy(drive),
+            Action::DropVanished { array, member } => self.refuse_to_drop(array, member),
+            Action::Wipe { drive, former } => self
+                .busy(drive)
+                .or_else(|| former.as_ref().and_then(|former| self.needs(former))),
             _ => None,
         }
     }
@@ -72,6 +75,35 @@ impl World {
             Some(member) if member.in_sync && !member.faulty => Some(healthy(name, drive)),
             Some(_) => None,
         }
+    }
+
+    /// Only a member without data whose device is gone is dropped.
+    fn refuse_to_drop(&self, name: &str, member: &str) -> Option<Result<(), Error>> {
+        let array = self.arrays.get(name)?;
+        let Some(found) = array.members.iter().find(|m| m.name == member) else {
+            return Some(Ok(()));
+        };
+        let there = self.devices.get(&found.dev).is_some_and(|d| d.present);
+        (there || found.good()).then(|| {
+            Err(Error::Kernel {
+                action: "drop a vanished member".to_owned(),
+                object: format!("{name}/{member}"),
+                errno: errno::EBUSY,
+                detail: "its device is there, or it counts as in sync".to_owned(),
+            })
+        })
+    }
+
+    /// The refusal to erase a former member of an array that has lost another one since.
+    pub(crate) fn needs(&self, former: &FormerOf) -> Option<Result<(), Error>> {
+        let array = self.arrays.get(&former.array)?;
+        let now = array.degraded_lie.unwrap_or_else(|| array.degraded());
+        (now != former.degraded || array.broken).then(|| {
+            Err(Error::LunNotReady {
+                lun: former.array.clone(),
+                why: "it misses other members than when a former one was to be erased".to_owned(),
+            })
+        })
     }
 
     /// The refusal of a drive that cannot be opened exclusively.

@@ -310,7 +310,11 @@ impl Machine {
                         return None;
                     };
                     if cancel.released.insert(drive) {
-                        return Some(Action::Wipe { drive: target });
+                        // What was being filled is nobody's copy, whatever else the array has lost.
+                        return Some(Action::Wipe {
+                            drive: target,
+                            former: None,
+                        });
                     }
                 }
                 None => {}

@@ -565,6 +565,12 @@ impl Machine {
                 return self.look_again(id, Some(RETRY_MS));
             }
         }
+        // The array has changed under the plan: that is no fault of the drive, and planned anew.
+        if matches!(&error, Error::LunNotReady { .. }) && task.busy < BUSY_MAX {
+            task.busy += 1;
+            task.last_error = Some(error);
+            return self.look_again(id, Some(RETRY_MS));
+        }
         let Some(drive) = action.drive().cloned() else {
             return self.fail(id, error);
         };

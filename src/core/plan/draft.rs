@@ -1,6 +1,6 @@
 //! A plan while it is written: steps whose effect is already there are left out as they are added.
 
-use crate::action::{Action, SyncWord, Target};
+use crate::action::{Action, FormerOf, SyncWord, Target};
 use crate::facts::{SyncAction, SyncFacts};
 use crate::model::Phase;
 
@@ -147,6 +147,7 @@ impl<'v, 'a> Draft<'v, 'a> {
                 self.step(
                     Action::Wipe {
                         drive: drive.clone(),
+                        former: self.former_of(&drive),
                     },
                     why,
                 );
@@ -155,6 +156,16 @@ impl<'v, 'a> Draft<'v, 'a> {
         }
         self.mark_taken(candidate);
         self.target(candidate.drive.clone());
+    }
+
+    /// That a drive to be erased is a former member of this array.
+    fn former_of(&self, drive: &Target) -> Option<FormerOf> {
+        super::fit::own_superblock(&self.view.ctx, drive.dev)?;
+        let sync = self.view.ctx.array.sync.as_ref()?;
+        Some(FormerOf {
+            array: self.view.name(),
+            degraded: *sync.degraded.known()?,
+        })
     }
 
     fn mark_taken(&mut self, taken: &Candidate) {

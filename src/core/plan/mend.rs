@@ -209,32 +209,24 @@ fn must_bind(view: &View<'_>, chosen: Option<DriveId>) -> bool {
 
 /// A failed member still occupies a slot that is to be bound: nothing drops it while the array is
 /// frozen, and binding another drive to the slot is refused (`drivers/md/md.c:slot_store`). It is
-/// taken out; one whose drive has vanished leaves only when the array may run for a moment, in which
-/// the kernel may use a spare as it likes.
+/// taken out.
 pub(super) fn clear_slots(view: &View<'_>, holes: &[u32], draft: &mut Draft<'_, '_>) {
     if !view.frozen() {
         return;
     }
     let in_a_hole = |member: &&Member<'_>| matches!(member.part, Part::Faulty(Some(slot)) if holes.contains(&slot));
-    let mut vanished = false;
     for member in view.members.iter().filter(in_a_hole) {
         let array = view.name();
-        match member.target.clone() {
-            Some(drive) => draft.step(
-                Action::RemoveMember { array, drive },
-                "it failed, and holds the slot for as long as the array is frozen",
-            ),
-            None => vanished = true,
-        }
-    }
-    if vanished {
-        let array = view.name();
-        draft.step(
-            Action::SetSync {
+        let action = match member.target.clone() {
+            Some(drive) => Action::RemoveMember { array, drive },
+            None => Action::DropVanished {
                 array,
-                word: SyncWord::Idle,
+                member: member.facts.name.clone(),
             },
-            "a failed member leaves its slot only while the array is not frozen",
+        };
+        draft.step(
+            action,
+            "it failed, and holds the slot for as long as the array is frozen",
         );
     }
 }

@@ -1,7 +1,7 @@
 //! What to do next about a LUN: the first rule that applies.
 
 use crate::Error;
-use crate::action::SyncWord;
+use crate::action::{Action, SyncWord};
 use crate::facts::SyncAction;
 use crate::id::DriveId;
 use crate::model::Phase;
@@ -12,7 +12,7 @@ use super::mend::mend;
 use super::replace::{self, copy_away, remove_retired, retired};
 use super::spare::{Need, judge_spares};
 use super::view::{Member, View};
-use super::{Context, Plan, Request};
+use super::{Context, Plan, Request, Step};
 
 /// Plans the next phase of what was asked for.
 ///
@@ -40,8 +40,28 @@ pub fn plan(request: &Request, ctx: &Context<'_>) -> Result<Plan, Error> {
     match request {
         Request::Recover { spare, repair } => recover(&view, *spare, *repair),
         Request::Replace { drive, with } => replace::replace(&view, *drive, *with),
-        Request::Verify => verify(&view),
+        Request::Verify => return verify(&view),
     }
+    .map(|plan| without_vanished(&view, plan))
+}
+
+/// Members without data whose device is gone are dropped before anything else is done: the kernel
+/// would go on filling them until it meets an error.
+fn without_vanished(view: &View<'_>, mut plan: Plan) -> Plan {
+    let wakes = |step: &Step| matches!(step.action, Action::MakeReadWrite { .. });
+    if plan.steps.is_empty() {
+        return plan;
+    }
+    let at = usize::from(plan.steps.first().is_some_and(wakes));
+    let drops = view.vanished.iter().map(|member| Step {
+        action: Action::DropVanished {
+            array: view.name(),
+            member: (*member).to_owned(),
+        },
+        why: "its device is gone, and the kernel has not noticed".to_owned(),
+    });
+    plan.steps.splice(at..at, drops);
+    plan
 }
 
 /// The kernel is at work: wait for it.

@@ -458,9 +458,10 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
         Action::ReAdd { drive, .. } => format!("re-add {}", drive.name),
         Action::FailMember { drive, .. } => format!("fail {}", drive.name),
         Action::RemoveMember { drive, .. } => format!("remove {}", drive.name),
+        Action::DropVanished { member, .. } => format!("drop {member}"),
         Action::WantReplacement { drive, .. } => format!("want {}", drive.name),
         Action::SetSlot { drive, slot, .. } => format!("slot {}={slot}", drive.name),
-        Action::Wipe { drive } => format!("wipe {}", drive.name),
+        Action::Wipe { drive, .. } => format!("wipe {}", drive.name),
     };
     plan.steps.iter().map(|step| word(&step.action)).collect()
 }

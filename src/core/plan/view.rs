@@ -128,8 +128,11 @@ impl Member<'_> {
 pub(super) struct View<'a> {
     /// What it was read from.
     pub(super) ctx: Context<'a>,
-    /// Members in the order of the facts.
+    /// Members in the order of the facts, those that vanished left out.
     pub(super) members: Vec<Member<'a>>,
+    /// Names of members without data whose device is gone, and which the kernel still lists as if it
+    /// were there.
+    pub(super) vanished: Vec<&'a str>,
     /// Slots wanted.
     pub(super) slots: u32,
     /// The word in `sync_action`.
@@ -164,9 +167,14 @@ impl<'a> View<'a> {
         let action = *needed(ctx, &sync.action, "sync_action")?;
         needed(ctx, &sync.completed, "sync_completed")?;
         let mut members = Vec::with_capacity(array.members.len());
+        let mut vanished = Vec::new();
         for facts in &array.members {
             let part =
                 part(facts).map_err(|what| not_ready(ctx, format!("{what} is not known")))?;
+            if has_vanished(facts, part) {
+                vanished.push(facts.name.as_str());
+                continue;
+            }
             members.push(Member {
                 facts,
                 part,
@@ -176,6 +184,7 @@ impl<'a> View<'a> {
         Ok(Self {
             ctx: *ctx,
             members,
+            vanished,
             slots,
             action,
             running: project::syncing(array),
@@ -300,6 +309,12 @@ impl<'a> View<'a> {
         self.ctx.array.level == Fact::Known(Level::Raid10)
             && self.ctx.array.resync_start != Fact::Known(Position::Done)
     }
+}
+
+/// Whether nothing is behind a member that was to be filled or to stand by.
+fn has_vanished(member: &MemberFacts, part: Part) -> bool {
+    let without_data = matches!(part, Part::Rebuilding(_) | Part::Replacing(_) | Part::Spare);
+    without_data && member.dev.known().is_none()
 }
 
 /// How an action names the drive behind a member.

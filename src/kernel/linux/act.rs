@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lun_core::Error;
-use lun_core::action::{Action, SyncWord, Target};
+use lun_core::action::{Action, FormerOf, SyncWord, Target};
 use lun_core::error::Unfit;
 use lun_core::facts::{ArrayState, Fact, MemberState, Slot, SyncCompleted};
 
@@ -40,12 +40,13 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
         Action::ReAdd { array, drive } => hand.re_add(array, drive),
         Action::FailMember { array, drive } => hand.fail(array, drive),
         Action::RemoveMember { array, drive } => hand.remove(array, drive),
+        Action::DropVanished { array, member } => hand.drop_vanished(array, member),
         Action::WantReplacement { array, drive } => hand.want_replacement(array, drive),
         Action::SetSlot { array, drive, slot } => {
             let folder = hand.member(array, drive)?;
             write_value(&folder.join("slot"), &slot.to_string())
         }
-        Action::Wipe { drive } => hand.wipe(drive),
+        Action::Wipe { drive, former } => hand.wipe(drive, former.as_ref()),
     }
 }
 
@@ -274,6 +275,36 @@ impl Hand<'_> {
             .or_else(|error| if folder.is_dir() { Err(error) } else { Ok(()) })
     }
 
+    /// A member whose device is there is refused as busy: what was read of it was out of date.
+    fn drop_vanished(&self, array: &str, member: &str) -> Result<(), Error> {
+        let folder = member_folder(self.roots, array, member);
+        if self.md(array)?.starts_with(&self.roots.sys) && !folder.is_dir() {
+            return Ok(());
+        }
+        let refused = |detail: &str| {
+            Err(Error::Kernel {
+                action: "drop a vanished member".to_owned(),
+                object: folder.display().to_string(),
+                errno: libc::EBUSY,
+                detail: detail.to_owned(),
+            })
+        };
+        if folder.join("block").exists() {
+            return refused("its device is there");
+        }
+        let watch = folder.join("state");
+        let state = Self::state(&folder)?;
+        if state.in_sync && !state.faulty {
+            return refused("it counts as in sync");
+        }
+        if !state.faulty {
+            write_value(&watch, "faulty")?;
+        }
+        let attempt = || write_value(&watch, "remove");
+        while_busy(&watch, DETACHING, attempt, || folder.is_dir())
+            .or_else(|error| if folder.is_dir() { Err(error) } else { Ok(()) })
+    }
+
     /// The kernel ignores the word for a spare, a journal or a replacement and says nothing.
     fn want_replacement(&self, array: &str, drive: &Target) -> Result<(), Error> {
         let folder = self.member(array, drive)?;
@@ -293,11 +324,34 @@ impl Hand<'_> {
         })
     }
 
+    /// The last guard: an array that has lost another member since the plan was made may need what is
+    /// on the former one.
+    fn does_without(&self, former: &FormerOf) -> Result<(), Error> {
+        let md = self.md(&former.array)?;
+        let path = md.join("degraded");
+        let now: u32 = parse::number(&path.display().to_string(), &text(&path)?)?;
+        let path = md.join("array_state");
+        let state = parse::array_state(&path.display().to_string(), &text(&path)?)?;
+        if now == former.degraded && state != ArrayState::Broken {
+            return Ok(());
+        }
+        Err(Error::LunNotReady {
+            lun: former.array.clone(),
+            why: format!(
+                "it misses {now} members, and missed {} when a former one was to be erased",
+                former.degraded
+            ),
+        })
+    }
+
     /// Erases signatures; wipefs opens the drive exclusively itself, so a use that begins after
     /// the check is found too.
-    fn wipe(&self, drive: &Target) -> Result<(), Error> {
+    fn wipe(&self, drive: &Target, former: Option<&FormerOf>) -> Result<(), Error> {
         let node = self.drive(drive)?;
         Self::require_free(drive, &node)?;
+        if let Some(former) = former {
+            self.does_without(former)?;
+        }
         let path = node.to_string_lossy();
         self.tools.run(WIPEFS, &["--all", &path])?;
         // wipefs knows one superblock for each format; mdadm knows every place of its own.

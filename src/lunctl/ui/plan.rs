@@ -246,13 +246,16 @@ pub(super) fn words(action: &Action) -> String {
         Action::RemoveMember { array, drive } => {
             format!("take {} out of {array}", node(&drive.name))
         }
+        Action::DropVanished { array, member } => {
+            format!("take {member}, whose device is gone, out of {array}")
+        }
         Action::WantReplacement { array, drive } => {
             format!("ask for a replacement of {} in {array}", node(&drive.name))
         }
         Action::SetSlot { array, drive, slot } => {
             format!("give {} slot {slot} of {array}", node(&drive.name))
         }
-        Action::Wipe { drive } => format!("erase what is written on {}", node(&drive.name)),
+        Action::Wipe { drive, .. } => format!("erase what is written on {}", node(&drive.name)),
     }
 }
 

@@ -280,7 +280,14 @@ fn unfit_drives_are_refused_by_mdadm() {
     assert!(add(&mut world, "sda").is_err(), "a member");
     world.check_invariants().unwrap();
     let drive = target(&world, "sda");
-    assert!(world.act(&Action::Wipe { drive }).is_err());
+    assert!(
+        world
+            .act(&Action::Wipe {
+                drive,
+                former: None
+            })
+            .is_err()
+    );
 }
 
 #[test]
@@ -308,7 +315,12 @@ fn overwriting_a_precious_drive_is_a_violation() {
         .build()
         .unwrap();
     let drive = target(&world, "sdz");
-    world.act(&Action::Wipe { drive }).unwrap();
+    world
+        .act(&Action::Wipe {
+            drive,
+            former: None,
+        })
+        .unwrap();
     assert!(
         world
             .check_invariants()
@@ -323,7 +335,10 @@ fn wiping_a_member_of_a_failed_array_is_a_violation() {
     world.vanish("sdb");
     world.plug("sdb");
     let drive = target(&world, "sdb");
-    let result = world.act(&Action::Wipe { drive });
+    let result = world.act(&Action::Wipe {
+        drive,
+        former: None,
+    });
     result.unwrap();
     assert!(
         world

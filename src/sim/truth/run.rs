@@ -245,6 +245,7 @@ fn action(bench: &dyn Bench, current: char, step: &Step) -> Result<Option<Action
         },
         Step::Wipe(drive) => Action::Wipe {
             drive: bench.target(*drive)?,
+            former: None,
         },
         _ => return Ok(None),
     }))

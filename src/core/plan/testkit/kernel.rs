@@ -3,7 +3,7 @@
 
 use super::{MD0, World, blank, in_sync, spare};
 use crate::action::{Action, SyncWord};
-use crate::facts::{ArrayState, Fact, Level, Position, Slot, SyncAction};
+use crate::facts::{ArrayState, Fact, Level, MemberFacts, Position, Slot, SyncAction};
 use crate::id::DriveId;
 use crate::plan::view::Part;
 
@@ -43,13 +43,24 @@ impl World {
                 assert!(state.faulty && !state.in_sync, "{name} removed: {state:?}");
                 self.unlist(&name);
             }
+            Action::DropVanished { member, .. } => {
+                let gone = |m: &&MemberFacts| m.name == *member;
+                let facts = self.array().members.iter().find(gone).unwrap();
+                assert!(
+                    facts.dev.known().is_none(),
+                    "{member} dropped, and is there"
+                );
+                assert!(!facts.state.is_known_and(|s| s.in_sync && !s.faulty));
+                let member = member.clone();
+                self.unlist(&member);
+            }
             Action::WantReplacement { .. } => {
                 assert!(self.state_mut(&name).in_sync);
                 self.state_mut(&name).want_replacement = true;
                 self.look(SyncAction::Idle);
             }
             Action::SetSlot { slot, .. } => self.set_slot(&name, *slot),
-            Action::Wipe { drive } => {
+            Action::Wipe { drive, .. } => {
                 assert!(
                     self.array().members.iter().all(|m| m.name != name),
                     "{name} wiped"

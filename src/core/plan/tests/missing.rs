@@ -2,10 +2,13 @@
 
 use super::{half_mirror, planned, targets, verdict};
 use crate::Error;
+use crate::action::{Action, FormerOf};
 use crate::error::Unfit;
 use crate::facts::{ArrayState, Fact, Level, Position, Slot, SyncAction};
 use crate::model::Phase;
-use crate::plan::testkit::{DISK, EVENTS, OVERHEAD, RECOVER, World, drive_id, onto, spare, words};
+use crate::plan::testkit::{
+    DISK, EVENTS, MD0, OVERHEAD, RECOVER, World, drive_id, onto, spare, words,
+};
 use crate::plan::{Need, Source, Verdict, judge_spares};
 
 // Row 1.
@@ -382,4 +385,37 @@ fn a_drive_that_was_changed_is_not_the_one_registered() {
         panic!()
     };
     assert!(matches!(rejected[0].1, Unfit::UnknownFact { .. }));
+}
+
+// A drive that was pulled while it was filled, and of which the kernel still thinks that it is there.
+
+#[test]
+fn a_target_that_vanished_is_dropped_first() {
+    let mut world = half_mirror();
+    world.member("x", Slot::At(1), spare());
+    world.pooled("p", DISK);
+    world.show(SyncAction::Frozen, false);
+    world.facts_mut("x").dev = Fact::Unknown("dev-x/block leads nowhere".to_owned());
+    let plan = planned(&world, &RECOVER);
+    assert_eq!(words(&plan), ["drop x", "add p", "recover"]);
+    assert_eq!(targets(&plan), ["p"]);
+    for step in &plan.steps {
+        world.apply(&step.action);
+    }
+    assert!(world.runs(), "{:?}", world.array());
+}
+
+#[test]
+fn a_former_member_is_erased_for_this_array_alone() {
+    let mut world = World::new(Level::Raid1, 2);
+    world.former("d1", EVENTS);
+    world.array_mut().bitmap = Fact::Known(false);
+    let degraded = 1;
+    let plan = planned(&world, &RECOVER);
+    let wipe = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Wipe { former, .. } => Some(former.clone()),
+        _ => None,
+    });
+    let array = MD0.to_owned();
+    assert_eq!(wipe, Some(Some(FormerOf { array, degraded })), "{plan:?}");
 }

@@ -1,0 +1,110 @@
+//! What is refused at the last moment, whatever the plan said.
+
+use std::fs;
+
+use lun_core::Error;
+use lun_core::action::{Action, FormerOf};
+
+use super::Machine;
+
+/// Since the plan was made its array has lost another member: what is on the former one may be needed.
+#[test]
+fn a_former_member_that_may_be_needed_is_not_erased() {
+    let machine = Machine::new();
+    machine.mirror(false);
+    machine.loop_disk(2, "/var/d2");
+    let wipe = Action::Wipe {
+        drive: machine.target("loop2"),
+        former: Some(FormerOf {
+            array: "md0".to_owned(),
+            degraded: 1,
+        }),
+    };
+    machine.put("sys/block/md0/md/degraded", "2\n");
+    let refused = machine.act(&wipe);
+    assert!(
+        matches!(refused, Err(Error::LunNotReady { .. })),
+        "{refused:?}"
+    );
+    machine.put("sys/block/md0/md/degraded", "1\n");
+    machine.put("sys/block/md0/md/array_state", "broken\n");
+    let refused = machine.act(&wipe);
+    assert!(
+        matches!(refused, Err(Error::LunNotReady { .. })),
+        "{refused:?}"
+    );
+}
+
+/// A member is dropped by name only when nothing is behind the name, and never one with data.
+#[test]
+fn only_a_vanished_member_is_dropped() {
+    let machine = Machine::new();
+    machine.mirror(false);
+    let drop_of = |member: &str| Action::DropVanished {
+        array: "md0".to_owned(),
+        member: member.to_owned(),
+    };
+    let busy = |result: Result<(), Error>| {
+        assert!(
+            matches!(
+                result,
+                Err(Error::Kernel {
+                    errno: libc::EBUSY,
+                    ..
+                })
+            ),
+            "{result:?}"
+        );
+    };
+    busy(machine.act(&drop_of("loop1")));
+    let folder = "sys/devices/virtual/block/md0/md";
+    for member in ["loop0", "loop1"] {
+        fs::remove_file(machine.path(&format!("{folder}/dev-{member}/block"))).unwrap();
+    }
+    busy(machine.act(&drop_of("loop0")));
+    assert_eq!(machine.get("sys/block/md0/md/dev-loop0/state"), "in_sync\n");
+    machine.act(&drop_of("nobody")).unwrap();
+    machine.act(&drop_of("loop1")).unwrap();
+    assert_eq!(machine.get("sys/block/md0/md/dev-loop1/state"), "remove");
+}
+
+#[test]
+fn the_last_guards_hold() {
+    let machine = Machine::new();
+    machine.mirror(false);
+    let (array, good) = ("md0".to_owned(), machine.target("loop0"));
+    let fail = Action::FailMember {
+        array: array.clone(),
+        drive: good.clone(),
+    };
+    assert!(matches!(
+        machine.act(&fail),
+        Err(Error::MemberHealthy { .. })
+    ));
+    let remove = Action::RemoveMember {
+        array: array.clone(),
+        drive: good.clone(),
+    };
+    assert!(matches!(
+        machine.act(&remove),
+        Err(Error::MemberHealthy { .. })
+    ));
+    assert_eq!(machine.get("sys/block/md0/md/dev-loop0/state"), "in_sync\n");
+    let re_add = Action::ReAdd {
+        array: array.clone(),
+        drive: machine.target("loop1"),
+    };
+    assert!(matches!(
+        machine.act(&re_add),
+        Err(Error::NotSupported { .. })
+    ));
+    // Its finished replacement fills the same slot: now it may go.
+    machine.put("sys/block/md0/md/dev-loop1/state", "in_sync\n");
+    machine.put("sys/block/md0/md/dev-loop1/slot", "0\n");
+    machine.act(&fail).unwrap();
+    assert!(
+        machine
+            .get("sys/block/md0/md/dev-loop0/state")
+            .starts_with("faulty")
+    );
+}
