@@ -208,6 +208,21 @@ fn every_test_file_is_in_main() {
 }
 
 #[test]
+fn no_file_points_to_what_is_not_here() {
+    let mut findings = Findings::default();
+    for file in files().iter().filter(|file| !file.is_tidy()) {
+        for (line, text) in numbered(&file.text) {
+            let elsewhere = ["kernel-md.md", "design.md", "vds-model.md"];
+            if let Some(name) = elsewhere.into_iter().find(|name| text.contains(name)) {
+                let todo = "say it in plain words, or point to docs/kernel-notes.md";
+                findings.add(&file.path, line, name, todo);
+            }
+        }
+    }
+    findings.none("a text that a comment points to lies in the repository");
+}
+
+#[test]
 fn no_file_knows_the_machine_it_was_written_on() {
     let here = scan::root().to_string_lossy().into_owned();
     // A checkout directly under / (as in a container) has too short a name to search for.

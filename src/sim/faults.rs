@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use lun_core::action::{Action, Target};
+use lun_core::facts::Level;
 use lun_core::id::DevNo;
 use lun_kernel::Hint;
 
@@ -114,11 +115,15 @@ impl World {
                 continue;
             };
             array.sync = None;
+            let mirror = matches!(array.level, Level::Raid1 | Level::Raid10);
             for member in &mut array.members {
                 let device = self.devices.get(&member.dev);
                 let stored = device.and_then(|d| d.superblock.as_ref());
                 if let Some(stored) = stored.filter(|_| !member.in_sync) {
-                    member.recovery_offset = Some(stored.recovery_offset.unwrap_or(0));
+                    let offset = stored.recovery_offset.unwrap_or(0);
+                    member.recovery_offset = Some(offset);
+                    let takes_part = mirror || member.replacement;
+                    member.torn |= writing && offset > 0 && takes_part;
                 }
             }
             if writing && array.has_sync() && array.mode == Mode::Running && array.enough() {

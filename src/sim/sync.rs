@@ -309,6 +309,7 @@ impl World {
             }
             SyncAction::Check => array.mismatch_shown = array.mismatch_real,
             SyncAction::Repair => {
+                array.members.iter_mut().for_each(|m| m.torn = false);
                 array.mismatch_shown = array.mismatch_real;
                 array.mismatch_real = 0;
             }
@@ -348,10 +349,12 @@ impl World {
             return;
         };
         member.in_sync = true;
+        let torn = member.torn;
         member.recovery_offset = None;
         member.bad_blocks += losses;
         let (slot, replaced) = (member.slot, member.replacement);
         member.replacement = false;
+        array.mismatch_real += if torn { 8 } else { 0 };
         if replaced {
             let old = array
                 .members

@@ -174,6 +174,8 @@ pub struct Member {
     pub errors: u64,
     /// Lines of `bad_blocks`.
     pub bad_blocks: u32,
+    /// It was being filled when the power went, and what was written then may have missed it.
+    pub torn: bool,
 }
 
 impl Member {
@@ -193,6 +195,7 @@ impl Member {
             saved_slot: None,
             errors: 0,
             bad_blocks: 0,
+            torn: false,
         }
     }
 

@@ -104,9 +104,9 @@ fn found_seeds_break_no_promise_any_more() {
 
 #[test]
 fn a_seed_replays_its_schedule() {
-    let (first, told) = campaign::replay(4528).unwrap();
+    let (first, told) = campaign::replay(23_886).unwrap();
     assert!(told.len() > 20, "{told:#?}");
-    assert_eq!(campaign::replay(4528).unwrap(), (first.clone(), told));
+    assert_eq!(campaign::replay(23_886).unwrap(), (first.clone(), told));
     // Telling the story changes nothing.
-    assert_eq!(campaign::run(4528).unwrap(), first);
+    assert_eq!(campaign::run(23_886).unwrap(), first);
 }

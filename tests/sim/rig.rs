@@ -67,6 +67,19 @@ impl Rig {
         self.start();
     }
 
+    /// The power goes while something is being written, and comes back.
+    pub(crate) fn power_cut(&mut self) {
+        self.kernel.with(|world| {
+            world.power_cut(true);
+            let names: Vec<String> = world.stopped.keys().cloned().collect();
+            for name in names {
+                world.assemble_found(&name, false);
+            }
+        });
+        self.ledger.host_went_down();
+        self.restart();
+    }
+
     /// Steps until nothing is left to be taken in.
     pub(crate) fn pump(&mut self) {
         for _ in 0..100_000 {

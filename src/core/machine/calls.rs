@@ -268,6 +268,7 @@ impl Machine {
             inventory: &self.inventory,
             array,
             lun: &entry.lun,
+            unproven: entry.unproven,
             pool: &self.pool,
             op: op.map(|op| op.id),
             tried: op.map_or(&NONE, |op| &op.tried),

@@ -1,12 +1,13 @@
 //! Ending an operation before its time: hold, stop, see that it stopped, give back.
 
 use super::exec::frozen;
+use super::finish::MAY_DIFFER;
 use super::task::{Cancel, Stage, Task};
 use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, Fact, MemberFacts, Slot, SyncAction, SyncCompleted};
-use crate::id::{DevNo, OpId};
+use crate::id::{DevNo, LunId, OpId};
 use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
 use crate::project;
@@ -37,7 +38,7 @@ impl Machine {
         }
         let running = project::syncing(&array);
         if running.is_none() && !scrub && self.reached_its_aim(id, &array) {
-            let text = done_before(&array);
+            let text = self.done_before(lun, &array);
             return self.finish(id, OpState::Succeeded, None, text);
         }
         let untouched = task.acts == 0 && work.steps == task.dropped;
@@ -213,6 +214,10 @@ impl Machine {
             return self.look_again(id, Some(STOP_LOOK_MS));
         }
         if cancel.release_spare && frozen(array) {
+            // A drive that was a member until now has not been looked at.
+            if self.lacks_probes(id) {
+                return self.look_again(id, None);
+            }
             if let Some(action) = self.give_back(id, array) {
                 return self.intend(id, action);
             }
@@ -252,10 +257,13 @@ impl Machine {
                 },
             );
         }
-        if let Some(lun) = lun {
-            self.drop_hold(lun);
-        }
-        let text = done_before(array);
+        let text = match lun {
+            Some(lun) => {
+                self.drop_hold(lun);
+                self.done_before(lun, array)
+            }
+            None => String::new(),
+        };
         self.finish(id, OpState::Succeeded, None, text);
     }
 
@@ -331,9 +339,20 @@ impl Machine {
             (Some(Fact::Known(bears)), Fact::Known(Some(uuid))) => {
                 bears.as_ref().is_some_and(|sb| sb.array_uuid == *uuid)
             }
-            // Not known: the port refuses a drive that is in use.
-            _ => true,
+            // Not known: whatever is on it is left there, and found when it is used next.
+            _ => false,
         }
+    }
+
+    /// That there was nothing left to stop; what has been lost since, or may differ, is said too.
+    fn done_before(&self, lun: LunId, array: &ArrayFacts) -> String {
+        let missing = project::is_degraded(array).then_some("; members are still missing");
+        let differ = self.is_unproven(lun).then_some(MAY_DIFFER);
+        format!(
+            "it was done before the cancel could stop it{}{}",
+            missing.unwrap_or_default(),
+            differ.unwrap_or_default()
+        )
     }
 
     /// An action of the cancel failed: the operation goes on, and who asked is told.
@@ -388,16 +407,6 @@ impl Machine {
             self.reply(token, Err(Error::Timeout { what, after_ms }));
         }
     }
-}
-
-/// That there was nothing left to stop; what has been lost since is said too.
-fn done_before(array: &ArrayFacts) -> String {
-    let rest = if project::is_degraded(array) {
-        "; members are still missing"
-    } else {
-        ""
-    };
-    format!("it was done before the cancel could stop it{rest}")
 }
 
 /// The sync thread is gone: `frozen` alone does not say so (`drivers/md/md.c:action_show`).

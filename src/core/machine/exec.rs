@@ -9,7 +9,7 @@ use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, SyncAction};
 use crate::id::OpId;
-use crate::model::{NotificationEvent, Phase};
+use crate::model::Phase;
 use crate::op::{OpEvent, OpState};
 use crate::plan::{self, Plan, Request};
 use crate::project;
@@ -92,9 +92,11 @@ impl Machine {
         op.live.running_since = Some(now);
         // The daemon may have died between the kernel's consent and its record.
         let asked = op.request.is_some();
-        op.work.scrub_started |= asked
-            && matches!(action, SyncAction::Check | SyncAction::Repair)
-            && Phase::of_action(action) == Some(op.phase);
+        let scrubs = matches!(action, SyncAction::Check | SyncAction::Repair);
+        if asked && scrubs && Phase::of_action(action) == Some(op.phase) {
+            op.work.scrub_started = true;
+            op.work.rewrites = action == SyncAction::Repair;
+        }
         let lun = op.lun;
         // A replacement or a re-add is a `recover` for the kernel; only what differs is renamed.
         if let Some(phase) = Phase::of_action(action)
@@ -197,7 +199,7 @@ impl Machine {
 
     /// Candidates that came in sight only by the scan that just ended deserve a deep look first.
     /// Asked once in a row: a device that cannot be probed stays without a probe.
-    fn lacks_probes(&mut self, id: OpId) -> bool {
+    pub(super) fn lacks_probes(&mut self, id: OpId) -> bool {
         let (wanted, _) = self.deep_request();
         let lacking = wanted
             .iter()
@@ -213,95 +215,6 @@ impl Machine {
         project::is_degraded(array)
     }
 
-    /// A drive that enters a slot while the operation runs is one of its targets.
-    pub(super) fn note_targets(&mut self, id: OpId, array: &ArrayFacts) {
-        let fresh: Vec<_> = array
-            .members
-            .iter()
-            .filter(|member| {
-                member
-                    .state
-                    .is_known_and(|state| !state.in_sync && !state.faulty && !state.journal)
-                    && member
-                        .slot
-                        .is_known_and(|slot| matches!(slot, crate::facts::Slot::At(_)))
-            })
-            .filter_map(|member| self.target_of(member))
-            .collect();
-        let retiring = self.being_replaced(array);
-        let Some(op) = self.ops.get_mut(&id) else {
-            return;
-        };
-        op.retiring.extend(retiring);
-        for target in fresh {
-            if op.targets.iter().all(|other| other.id != target.id) {
-                op.targets.push(target);
-            }
-        }
-    }
-
-    /// Members whose slot a replacement shares.
-    fn being_replaced(&self, array: &ArrayFacts) -> Vec<crate::id::DriveId> {
-        let slots: Vec<_> = array
-            .members
-            .iter()
-            .filter(|member| member.state.is_known_and(|state| state.replacement))
-            .filter_map(|member| member.slot.known())
-            .collect();
-        array
-            .members
-            .iter()
-            .filter(|member| member.state.is_known_and(|state| !state.replacement))
-            .filter(|member| {
-                member
-                    .slot
-                    .known()
-                    .is_some_and(|slot| slots.contains(&slot))
-            })
-            .filter_map(|member| Some(self.target_of(member)?.id))
-            .collect()
-    }
-
-    /// After the kernel stopped: a target that did not make it is not tried again. After a restart
-    /// a target may not have been attached yet: then only those `listed` as faulty have failed.
-    pub(super) fn judge_targets(&mut self, id: OpId, array: &ArrayFacts, listed: bool) {
-        let Some(op) = self.ops.get(&id) else { return };
-        let lost: Vec<_> = op
-            .targets
-            .iter()
-            .filter(|target| !op.tried.contains(&target.id))
-            .filter(|target| {
-                let member = array
-                    .members
-                    .iter()
-                    .find(|m| m.dev.known() == Some(&target.dev));
-                member.map_or(!listed, |m| m.state.is_known_and(|state| state.faulty))
-            })
-            .cloned()
-            .collect();
-        let (lun, name) = (op.lun, op.lun_name.clone());
-        for target in lost {
-            let why = format!("/dev/{} failed while it was being filled", target.name);
-            let error = Error::RecoveryFailed {
-                lun: name.clone(),
-                drive: Some(format!("/dev/{}", target.name)),
-                why: why.clone(),
-            };
-            if let Some(task) = self.tasks.get_mut(&id) {
-                task.last_error = Some(error);
-            }
-            if let Some(op) = self.ops.get_mut(&id) {
-                op.tried.insert(target.id);
-            }
-            self.notify(
-                Some(NotificationEvent::DriveModify),
-                Some(lun),
-                Some(id),
-                why,
-            );
-        }
-    }
-
     /// Plans from fresh facts and takes the first step.
     fn plan_next(&mut self, id: OpId, array: &ArrayFacts) {
         if self.scrub_fell_short(id, array) {
@@ -315,6 +228,12 @@ impl Machine {
             .context(op.lun, Some(op))
             .and_then(|context| plan::plan(&request, &context));
         match planned {
+            Err(error @ Error::LunNotReady { .. })
+                if request == Request::Verify && op.work.steps > 0 =>
+            {
+                let why = format!("the check was stopped and cannot be begun again: {error}");
+                self.interrupt(id, &why);
+            }
             Err(error) => self.cannot_go_on(id, error, array),
             Ok(plan) if plan.phase == Phase::None => self.complete(id, array),
             Ok(plan) => self.follow(id, &plan),
@@ -541,7 +460,10 @@ impl Machine {
             self.work(id, |work| {
                 // Any other word lifts a freeze.
                 work.froze &= *word == SyncWord::Frozen;
-                work.scrub_started |= matches!(word, SyncWord::Check | SyncWord::Repair);
+                if matches!(word, SyncWord::Check | SyncWord::Repair) {
+                    work.scrub_started = true;
+                    work.rewrites = *word == SyncWord::Repair;
+                }
             });
         }
         if ends_hold && let Some(lun) = lun {

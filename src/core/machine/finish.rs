@@ -7,9 +7,13 @@ use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, MemberFacts};
 use crate::id::OpId;
 use crate::model::{NotificationEvent, OpKind, Phase};
-use crate::op::{OpEvent, OpState, Standing};
+use crate::op::{Op, OpEvent, OpState, Standing};
 use crate::plan;
 use crate::project;
+
+/// What is said of a fill that the host's going down came into, and that nobody has repaired after.
+pub(super) const MAY_DIFFER: &str = "; what was written when the host went down may differ between the copies: \
+                          `lunctl recover` repairs it";
 
 impl Machine {
     /// Moves an operation along the state table; an illegal move is told and not made.
@@ -337,7 +341,7 @@ impl Machine {
             Phase::Resync => {
                 if project::is_dirty(array) == Some(false) {
                     // Members may be missing all the same: that is said too.
-                    let text = success_text(array, op.kind, &op.targets);
+                    let text = self.adopted_success(op, array);
                     self.finish(id, OpState::Succeeded, None, text);
                 } else {
                     self.interrupt(id, "the resync stopped before its end");
@@ -350,7 +354,7 @@ impl Machine {
                 });
                 match unfinished.map(|target| format!("/dev/{}", target.name)) {
                     None => {
-                        let text = success_text(array, op.kind, &op.targets);
+                        let text = self.adopted_success(op, array);
                         self.finish(id, OpState::Succeeded, None, text);
                     }
                     Some(drive) => {
@@ -366,6 +370,17 @@ impl Machine {
                     }
                 }
             }
+        }
+    }
+
+    /// What is said of work that others began. Nobody has repaired after it what the host's going down may
+    /// have left different.
+    fn adopted_success(&self, op: &Op, array: &ArrayFacts) -> String {
+        let text = success_text(array, op.kind, &op.targets);
+        if self.is_unproven(op.lun) {
+            text + MAY_DIFFER
+        } else {
+            text
         }
     }
 

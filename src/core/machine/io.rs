@@ -102,6 +102,10 @@ pub struct SeenLun {
     /// When it was last seen healthy; [`None`]: never.
     #[serde(default)]
     pub healthy_at: Option<Wall>,
+    /// A copy was being filled when the host went down, and what was written in that moment may differ
+    /// between the copies until a repair has gone over all of them.
+    #[serde(default)]
+    pub unproven: bool,
 }
 
 /// A drive as the ledger remembers it.
@@ -158,6 +162,8 @@ pub enum Record {
     Lun(SeenLun),
     /// A drive as last seen.
     Drive(SeenDrive),
+    /// What the last start of the host has left behind is known, and written before this.
+    Booted,
 }
 
 /// What the ledger remembers at start.
@@ -177,8 +183,8 @@ pub struct LedgerState {
     pub drives: Vec<SeenDrive>,
     /// Why the ledger does not work, if it does not.
     pub degraded: Option<String>,
-    /// The host was started anew since the ledger was written last, or that cannot be told: arrays
-    /// that are not there yet may still be assembled.
+    /// The host was started anew since [`Record::Booted`] was written last, or that cannot be told:
+    /// arrays that are not there yet may still be assembled.
     pub rebooted: bool,
 }
 

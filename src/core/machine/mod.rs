@@ -5,6 +5,7 @@
 //! that asked for it. At most one action per LUN is outstanding. An action is sent only after
 //! its intent was handed to the ledger and the ledger answered (well or ill).
 
+mod boot;
 mod calls;
 mod cancel;
 mod exec;
@@ -19,6 +20,7 @@ mod properties;
 mod resume;
 mod scrub;
 mod seen;
+mod targets;
 mod task;
 mod told;
 mod view;
@@ -53,6 +55,8 @@ struct Entry {
     contradiction: Option<(String, u32)>,
     /// When it was last seen healthy.
     healthy_at: Option<Wall>,
+    /// As [`SeenLun::unproven`].
+    unproven: bool,
     /// When the ledger was told of it last.
     recorded_at: Wall,
     /// How it was left when nobody looked, until it is known how it is now.
@@ -92,6 +96,8 @@ pub struct Machine {
     hold_broken_at: BTreeMap<LunId, Mono>,
     /// Until then LUNs of the ledger that are not there may still be assembled.
     await_until: Mono,
+    /// What is yet to be found out after a start of the host.
+    boot: Option<boot::Boot>,
     ledger_degraded: Option<String>,
     /// The last of the records that a ledger is told anew which can be written again.
     retold: Option<PersistId>,
@@ -138,6 +144,7 @@ impl Machine {
             holds: BTreeMap::new(),
             hold_broken_at: BTreeMap::new(),
             await_until: Mono::default(),
+            boot: None,
             ledger_degraded: None,
             retold: None,
             scan: ScanState::default(),
@@ -227,13 +234,14 @@ impl Machine {
 
     fn on_start(&mut self, state: LedgerState) {
         self.started = true;
+        if state.rebooted {
+            self.await_until = self.now.mono.after(resume::ASSEMBLY_MS);
+            self.boot = Some(boot::Boot::after(&state));
+        }
         self.last_op = state.last_op;
         self.pool = state.pool;
         self.holds = state.holds;
         self.ledger_degraded = state.degraded;
-        if state.rebooted {
-            self.await_until = self.now.mono.after(resume::ASSEMBLY_MS);
-        }
         for seen in state.luns {
             self.gone.insert(seen.id, seen);
         }

@@ -11,7 +11,6 @@ use crate::facts::{ArrayFacts, Fact, SyncAction, SyncCompleted};
 use crate::id::OpId;
 use crate::model::Phase;
 use crate::op::{Op, OpState};
-use crate::plan::Request;
 
 /// Looks, half a second apart, at a check that was accepted and is not seen to run.
 const LOOKS: u32 = 2;
@@ -39,9 +38,7 @@ enum End {
 /// a power cut, is a phase too.
 const fn word_of(op: &Op) -> SyncAction {
     match (&op.request, op.phase) {
-        (Some(Request::Recover { repair: true, .. }), phase) if !matches!(phase, Phase::Check) => {
-            SyncAction::Repair
-        }
+        (Some(_), _) if op.work.rewrites => SyncAction::Repair,
         (None, Phase::Repair) => SyncAction::Repair,
         _ => SyncAction::Check,
     }
@@ -141,8 +138,15 @@ impl Machine {
 
     /// It went over everything; always `false`.
     fn scrubbed(&mut self, id: OpId, word: SyncAction) -> bool {
-        if let (Some(op), Some(phase)) = (self.ops.get_mut(&id), Phase::of_action(word)) {
+        let Some(op) = self.ops.get_mut(&id) else {
+            return false;
+        };
+        if let Some(phase) = Phase::of_action(word) {
             op.phase = phase;
+        }
+        let lun = op.lun;
+        if word == SyncAction::Repair {
+            self.proven(lun);
         }
         false
     }
@@ -166,8 +170,14 @@ impl Machine {
         };
         let phase = op.phase;
         let what = phase_word(phase);
-        let text = match end_of(array, word_of(op), op.work.scrub_seen) {
-            End::Whole => return false,
+        let (lun, word) = (op.lun, word_of(op));
+        let text = match end_of(array, word, op.work.scrub_seen) {
+            End::Whole => {
+                if word == SyncAction::Repair {
+                    self.proven(lun);
+                }
+                return false;
+            }
             End::Unseen => {
                 let text = format!("the {what} ended before its first sixteenth was seen");
                 self.finish(id, OpState::Succeeded, None, text);

@@ -170,6 +170,7 @@ pub(super) fn seen(entry: &Entry, at: Wall, gone: bool) -> SeenLun {
         gone,
         health: Some(lun.health),
         healthy_at: entry.healthy_at,
+        unproven: entry.unproven,
     }
 }
 

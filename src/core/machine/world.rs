@@ -144,6 +144,7 @@ impl Machine {
         if self.awaits_in_vain() {
             self.bury_the_unseen();
         }
+        self.judge_the_boot();
     }
 
     /// Arrays with members and without identity: `mdadm --create` shows one for a moment,
@@ -282,6 +283,7 @@ impl Machine {
         let text = format!("{name} ({}) is {}", lun.level, describe(&lun));
         let left = self.gone.remove(&id);
         let healthy_at = left.as_ref().and_then(|seen| seen.healthy_at);
+        let unproven = left.as_ref().is_some_and(|seen| seen.unproven);
         self.luns.insert(
             id,
             Entry {
@@ -289,6 +291,7 @@ impl Machine {
                 lun,
                 contradiction: None,
                 healthy_at,
+                unproven,
                 recorded_at: self.now.wall,
                 left,
             },

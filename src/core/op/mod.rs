@@ -108,6 +108,8 @@ pub struct Work {
     pub phases_expected: u32,
     /// The kernel accepted `check` or `repair`.
     pub scrub_started: bool,
+    /// It was `repair`.
+    pub rewrites: bool,
     /// That check or repair was seen beyond its first sixteenth: until there, kernels before 6.11
     /// leave no trace of its having been stopped.
     pub scrub_seen: bool,

@@ -1,4 +1,4 @@
-//! A LUN with members missing: rows 1 to 4 of `design.md` 5.
+//! A LUN with members missing: what was begun, former members, attached spares, the pool.
 
 use crate::Error;
 use crate::action::{Action, SyncWord};
@@ -34,7 +34,7 @@ pub(super) fn mend(
     let candidates = judge_spares(&view.ctx, &need);
     let picks = picks(&candidates, holes.len());
     // A spare that joins a pass that has come some way sends it back to its beginning
-    // (`kernel-md.md` 3.5): what has begun is finished first, and the rest planned afterwards.
+    // (docs/kernel-notes.md): what has begun is finished first, and the rest planned afterwards.
     if !filling.is_empty() && (picks.is_empty() || !unstarted(view, &filling)) {
         return resume(view, &filling, &holes, candidates);
     }
@@ -195,7 +195,7 @@ fn rebuild(
 }
 
 /// Whether drives have to be bound to the slots they shall fill. Kernels before 6.6 (raid10: 6.5)
-/// let a spare replace a mirror that wants it before they fill an empty slot (`kernel-md.md` 4.5),
+/// let a spare replace a mirror that wants it before they fill an empty slot (docs/kernel-notes.md),
 /// and any kernel takes whichever attached spare it likes. A dirty raid10 lets none in yet.
 fn must_bind(view: &View<'_>, chosen: Option<DriveId>) -> bool {
     let mirrors = matches!(

@@ -79,6 +79,8 @@ pub struct Context<'a> {
     pub array: &'a ArrayFacts,
     /// The same LUN in VDS words.
     pub lun: &'a Lun,
+    /// A copy was being filled when the host went down, and no repair has gone over all copies since.
+    pub unproven: bool,
     /// The pool, in the order of registration.
     pub pool: &'a [PoolEntry],
     /// Operation that plans; [`None`] for a dry run.

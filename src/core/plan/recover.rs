@@ -37,12 +37,16 @@ pub fn plan(request: &Request, ctx: &Context<'_>) -> Result<Plan, Error> {
     if let Some(action) = view.running {
         return waiting(&view, action);
     }
-    match request {
+    let plan = match request {
         Request::Recover { spare, repair } => recover(&view, *spare, *repair),
         Request::Replace { drive, with } => replace::replace(&view, *drive, *with),
         Request::Verify => return verify(&view),
+    }?;
+    let done = plan.phase == Phase::None && view.bad_slots().is_empty();
+    if done && ctx.unproven {
+        return Ok(rewrite(&view, None));
     }
-    .map(|plan| without_vanished(&view, plan))
+    Ok(without_vanished(&view, plan))
 }
 
 /// Members without data whose device is gone are dropped before anything else is done: the kernel
@@ -122,6 +126,7 @@ fn recover(view: &View<'_>, chosen: Option<DriveId>, repair: bool) -> Result<Pla
     if let Some(plan) = replace::resume(view)? {
         return Ok(plan);
     }
+    let repair = repair || view.ctx.unproven;
     let failing = view.failing();
     let first = failing.first().copied();
     let dirty = view.dirty()?;
@@ -158,9 +163,13 @@ fn in_step(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
     draft.finish(1)
 }
 
-/// Row 6 with `--repair`.
+/// Row 6 with `--repair`, or after a fill that the host's going down came into.
 fn rewrite(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
-    let rule = "what differs is rewritten, as asked for";
+    let rule = if view.ctx.unproven {
+        "a copy was being filled when the host went down, and what was written in that moment may differ"
+    } else {
+        "what differs is rewritten, as asked for"
+    };
     let mut draft = Draft::new(view, Phase::Repair, rule).candidates(considered(view, failing));
     draft.wake();
     draft.whole_range();

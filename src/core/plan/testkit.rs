@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) inventory: Inventory,
     pub(crate) pool: Vec<PoolEntry>,
     pub(crate) held: bool,
+    /// As [`Context::unproven`].
+    pub(crate) unproven: bool,
     pub(crate) op: Option<OpId>,
     pub(crate) tried: BTreeSet<DriveId>,
     pub(crate) added: BTreeSet<DriveId>,
@@ -91,6 +93,7 @@ impl World {
             },
             pool: Vec::new(),
             held: false,
+            unproven: false,
             op: Some(OpId(1)),
             tried: BTreeSet::new(),
             added: BTreeSet::new(),
@@ -331,6 +334,7 @@ impl World {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let lun = self.lun();
         let ctx = Context {
+            unproven: self.unproven,
             inventory: &self.inventory,
             array: self.array(),
             lun: &lun,

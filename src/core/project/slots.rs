@@ -2,7 +2,7 @@
 //! them too.
 
 use crate::facts::{
-    ArrayFacts, ArrayState, Fact, MdstatProgress, MemberFacts, MemberState, Position, Slot,
+    ArrayFacts, ArrayState, Fact, Level, MdstatProgress, MemberFacts, MemberState, Position, Slot,
     SyncAction, SyncCompleted,
 };
 use crate::id::LunId;
@@ -191,4 +191,28 @@ pub fn is_failing(member: &MemberFacts) -> bool {
         || member
             .state
             .is_known_and(|state| state.write_error || state.want_replacement)
+}
+
+/// Whether copies of an array may differ by what was written when the host went down. Parity is
+/// brought in step by the resync that a dirty array begins with, unless a replacement takes over
+/// later that had a part of the data by then. `filled`: it is known
+/// that a member was being filled, and whether that was a replacement.
+#[must_use]
+pub fn may_differ(array: &ArrayFacts, filled: Option<bool>) -> bool {
+    let mirror = matches!(array.level.known(), Some(Level::Raid1 | Level::Raid10));
+    let partly = |member: &&MemberFacts| {
+        let in_slot = matches!(member.slot.known(), Some(Slot::At(_)));
+        let begun = |at: &Position| matches!(at, Position::At(sectors) if *sectors > 0);
+        in_slot && member.recovery_start.is_known_and(begun)
+    };
+    let without_data = |member: &&MemberFacts| {
+        let state = member.state.known();
+        state.is_some_and(|state| !state.in_sync && !state.faulty && (mirror || state.replacement))
+    };
+    let half = array
+        .members
+        .iter()
+        .filter(without_data)
+        .any(|m| partly(&m));
+    half || filled.is_some_and(|replacement| mirror || replacement)
 }

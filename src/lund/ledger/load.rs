@@ -127,19 +127,29 @@ pub(super) fn fallback_provider() -> Uuid {
     )
 }
 
-/// Whether this is another boot of the host than the one that the ledger was opened in last, or
-/// that cannot be told. The new boot is remembered.
+/// Whether this is another boot of the host than the one that the ledger was told of last, or
+/// that cannot be told.
 pub(super) fn new_boot(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let now = match std::fs::read_to_string(BOOT_ID) {
-        Ok(text) => text.trim().to_owned(),
+    Ok(match boot_id() {
+        Some(now) => meta(connection, "boot")? != Some(now),
+        None => true,
+    })
+}
+
+/// Remembers that what this boot of the host has left behind is known.
+pub(super) fn boot_is_known(connection: &Connection) -> Result<(), rusqlite::Error> {
+    match boot_id() {
+        Some(now) => set_meta(connection, "boot", &now),
+        None => Ok(()),
+    }
+}
+
+fn boot_id() -> Option<String> {
+    match std::fs::read_to_string(BOOT_ID) {
+        Ok(text) => Some(text.trim().to_owned()),
         Err(error) => {
             tracing::warn!("{BOOT_ID} cannot be read: {error}");
-            return Ok(true);
+            None
         }
-    };
-    if meta(connection, "boot")?.as_ref() == Some(&now) {
-        return Ok(false);
     }
-    set_meta(connection, "boot", &now)?;
-    Ok(true)
 }

@@ -109,6 +109,7 @@ fn all_kinds() -> Vec<Record> {
         gone: true,
         health: Some(lun_core::model::Health::Healthy),
         healthy_at: Some(Wall(4)),
+        unproven: true,
     };
     vec![
         Record::Op(Box::new(op(1, true))),
@@ -136,6 +137,7 @@ fn all_kinds() -> Vec<Record> {
         },
         Record::Lun(seen),
         Record::Drive(drive),
+        Record::Booted,
     ]
 }
 

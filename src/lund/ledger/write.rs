@@ -5,7 +5,7 @@ use lun_core::op::Op;
 use lun_ipc::Event;
 use rusqlite::{Connection, params};
 
-use super::load::int;
+use super::load::{self, int};
 use super::store::Failure;
 
 /// Writes one record; within a transaction of the caller.
@@ -59,6 +59,7 @@ pub(super) fn record(connection: &Connection, record: &Record) -> Result<(), Fai
             let row = (seen.id.to_string(), json(seen)?);
             write_seen(connection, "drives", row, int(seen.last_seen.0), seen.gone)?;
         }
+        Record::Booted => load::boot_is_known(connection)?,
         Record::Lun(seen) => {
             let row = (seen.id.to_string(), json(seen)?);
             write_seen(connection, "luns", row, int(seen.last_seen.0), seen.gone)?;

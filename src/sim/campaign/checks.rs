@@ -60,6 +60,9 @@ pub struct Checks {
     registered: BTreeMap<DriveId, String>,
     /// Who left the pool, and the newest call at that moment.
     left: Vec<(String, u64)>,
+    /// The ledger was lost, or could not be written for a time: what it had to remember of the arrays
+    /// may be lost too.
+    forgetful: bool,
 }
 
 impl Checks {
@@ -157,17 +160,18 @@ impl Checks {
     }
 
     /// What clients are shown now; a line for the story when an operation has moved on.
-    pub fn look(&mut self, machine: &Machine) -> Option<String> {
+    pub fn look(&mut self, machine: &Machine, world: &World) -> Option<String> {
         let mut told = None;
         for op in machine.op_views() {
-            if let Some(line) = self.look_at(&op, machine.ledger_degraded().is_some()) {
+            if let Some(line) = self.look_at(&op, world, machine.ledger_degraded().is_some()) {
                 told = Some(line);
             }
         }
         told
     }
 
-    fn look_at(&mut self, op: &OpView, unsure: bool) -> Option<String> {
+    fn look_at(&mut self, op: &OpView, world: &World, unsure: bool) -> Option<String> {
+        self.forgetful |= unsure;
         let end = op.ended_at_ms.map(|_| {
             let state = op.state.clone();
             (state, op.hresult.0, op.message.clone())
@@ -204,6 +208,7 @@ impl Checks {
         let ends_now = now.end.is_some() && before.is_none_or(|before| before.end.is_none());
         if ends_now && op.state == "succeeded" {
             wrong.extend(self.judge_success(op));
+            wrong.extend(self.judge_copies(op, world));
         }
         self.wrong.extend(wrong);
         self.seen.insert(op.id, now);
@@ -226,6 +231,21 @@ impl Checks {
         });
         let lies = !hedged && !true_to_it;
         lies.then(|| format!("operation {} succeeded in vain: {}", op.id, op.message))
+    }
+
+    /// A success that says nothing of copies that may differ is one with copies that agree.
+    fn judge_copies(&self, op: &OpView, world: &World) -> Option<String> {
+        let hedged = ["still missing", "still to be", "may differ"];
+        if self.forgetful || hedged.iter().any(|words| op.message.contains(words)) {
+            return None;
+        }
+        let array = world.array(&op.lun_name)?;
+        let torn = array.members.iter().find(|m| m.good() && m.torn)?;
+        let (id, name) = (op.id, &torn.name);
+        Some(format!(
+            "operation {id} succeeded, and {name} may differ: {}",
+            op.message
+        ))
     }
 
     /// Whether each array can be read.
@@ -338,6 +358,7 @@ impl Checks {
 
     /// The ledger was lost, or could not be written for a while: nobody can know what was promised.
     pub fn ledger_lost(&mut self) {
+        self.forgetful = true;
         self.accepted.clear();
         self.seen.clear();
         self.registered.clear();

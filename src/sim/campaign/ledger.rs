@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use lun_core::Error;
 use lun_core::id::{DriveId, LunId, OpId, Wall};
 use lun_core::machine::{LedgerState, PersistId, Record, SeenDrive, SeenLun};
+use lun_core::model::Phase;
 use lun_core::op::Op;
 use lun_core::plan::PoolEntry;
 
@@ -16,9 +17,16 @@ pub struct Committed {
     holds: BTreeMap<LunId, (String, Wall)>,
     luns: BTreeMap<LunId, SeenLun>,
     drives: BTreeMap<DriveId, SeenDrive>,
+    /// What the last start of the host left behind is known.
+    booted: bool,
 }
 
 impl Committed {
+    /// The host goes down.
+    pub const fn host_went_down(&mut self) {
+        self.booted = false;
+    }
+
     /// Takes one record in.
     pub fn apply(&mut self, record: Record) {
         match record {
@@ -42,9 +50,21 @@ impl Committed {
             Record::Drive(seen) => {
                 self.drives.insert(seen.id, seen);
             }
+            Record::Booted => self.booted = true,
             // History for people: nothing is decided from it.
             Record::Intent { .. } | Record::Outcome { .. } => {}
         }
+    }
+
+    /// Whether it tells of a LUN that a member of it is being filled, or held in the middle of that.
+    #[must_use]
+    pub fn tells_of_a_fill(&self, lun: LunId) -> bool {
+        let held = self.holds.contains_key(&lun);
+        self.ops.values().any(|op| {
+            let phase = matches!(op.phase, Phase::Rebuild | Phase::Replace | Phase::ReAdd);
+            let open = held || !op.state.is_finished();
+            phase && open && op.lun == lun && !op.targets.is_empty()
+        })
     }
 
     /// An operation as it was committed last.
@@ -76,6 +96,7 @@ impl Committed {
             holds: self.holds.clone(),
             luns: self.luns.values().cloned().collect(),
             drives: self.drives.values().cloned().collect(),
+            rebooted: !self.booted,
             ..LedgerState::default()
         })
     }

@@ -128,8 +128,6 @@ pub struct Rig {
     timer_from: u64,
     next_token: u64,
     numbers: u32,
-    /// The host was started anew since the daemon ran last.
-    pub rebooted: bool,
     /// The story, when somebody wants to read it.
     told: Option<Vec<String>>,
 }
@@ -170,7 +168,6 @@ impl Rig {
             timer_from: 0,
             next_token: 0,
             numbers: 0,
-            rebooted: false,
             told: tell.then(Vec::new),
         }
     }
@@ -238,7 +235,6 @@ impl Rig {
             Ok(state) => damage(state),
             Err(why) => return self.checks.wrong(why),
         };
-        state.rebooted = std::mem::take(&mut self.rebooted);
         if self.ledger.failing {
             state.degraded = Some("database or disk is full".to_owned());
         }
@@ -528,7 +524,7 @@ impl Rig {
         };
         let effects = machine.step(now, input);
         if effects.contains(&Effect::Publish)
-            && let Some(told) = self.checks.look(machine)
+            && let Some(told) = self.checks.look(machine, &self.world)
         {
             self.tell(|| told);
         }

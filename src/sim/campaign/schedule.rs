@@ -455,7 +455,7 @@ fn death(rig: &mut Rig, agenda: &mut Agenda) {
 /// Reboot or power cut. The daemon comes up before the arrays, amid them, or after them.
 fn restart_of_the_machine(rig: &mut Rig, agenda: &mut Agenda) {
     rig.kill();
-    rig.rebooted = true;
+    rig.ledger.committed.host_went_down();
     let cut = rig.random.one_in(2);
     let writing = rig.random.one_in(2);
     rig.fault(if cut { "power cut" } else { "reboot" }, "");
@@ -466,6 +466,7 @@ fn restart_of_the_machine(rig: &mut Rig, agenda: &mut Agenda) {
             world.shut_down();
         }
     });
+    forget_what_nobody_saw(rig);
     if rig.random.one_in(3) {
         let mut order: Vec<DevNo> = rig.world.devices.keys().copied().collect();
         rig.random.shuffle(&mut order);
@@ -486,6 +487,17 @@ fn restart_of_the_machine(rig: &mut Rig, agenda: &mut Agenda) {
         agenda.add(now + ms, Later::Assemble(name));
     }
     agenda.add(now + rig.random.between(1, 5_000), Later::Start);
+}
+
+/// A fill that began and went on while no daemon lived leaves nothing that a daemon could know it by:
+/// what it did to the copies is not held against lund.
+fn forget_what_nobody_saw(rig: &mut Rig) {
+    let committed = &rig.ledger.committed;
+    for array in rig.world.stopped.values_mut() {
+        if !committed.tells_of_a_fill(LunId(array.uuid)) {
+            array.members.iter_mut().for_each(|m| m.torn = false);
+        }
+    }
 }
 
 /// Arrays on which recovery can be asked for.

@@ -194,3 +194,26 @@ fn a_check_is_refused_where_it_would_not_be_one() {
         Err(Error::LunNotReady { .. })
     ));
 }
+
+// A fill that the host's going down came into.
+
+#[test]
+fn copies_that_may_differ_are_repaired() {
+    let mut world = World::new(Level::Raid1, 2);
+    assert_eq!(planned(&world, &RECOVER).phase, Phase::None);
+    world.unproven = true;
+    let plan = planned(&world, &RECOVER);
+    assert_eq!(
+        (words(&plan), plan.phase),
+        (vec!["repair".to_owned()], Phase::Repair)
+    );
+    assert!(
+        plan.rule.contains("when the host went down"),
+        "{}",
+        plan.rule
+    );
+    // First of all what is missing is filled.
+    world.fail("d1");
+    world.pooled("p", DISK);
+    assert_eq!(planned(&world, &RECOVER).phase, Phase::Rebuild);
+}

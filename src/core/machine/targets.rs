@@ -1,0 +1,98 @@
+//! The drives that an operation fills: which they are, and which of them have failed.
+
+use super::Machine;
+use crate::Error;
+use crate::facts::ArrayFacts;
+use crate::id::OpId;
+use crate::model::NotificationEvent;
+
+impl Machine {
+    /// A drive that enters a slot while the operation runs is one of its targets.
+    pub(super) fn note_targets(&mut self, id: OpId, array: &ArrayFacts) {
+        let fresh: Vec<_> = array
+            .members
+            .iter()
+            .filter(|member| {
+                member
+                    .state
+                    .is_known_and(|state| !state.in_sync && !state.faulty && !state.journal)
+                    && member
+                        .slot
+                        .is_known_and(|slot| matches!(slot, crate::facts::Slot::At(_)))
+            })
+            .filter_map(|member| self.target_of(member))
+            .collect();
+        let retiring = self.being_replaced(array);
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        op.retiring.extend(retiring);
+        for target in fresh {
+            if op.targets.iter().all(|other| other.id != target.id) {
+                op.targets.push(target);
+            }
+        }
+    }
+
+    /// Members whose slot a replacement shares.
+    fn being_replaced(&self, array: &ArrayFacts) -> Vec<crate::id::DriveId> {
+        let slots: Vec<_> = array
+            .members
+            .iter()
+            .filter(|member| member.state.is_known_and(|state| state.replacement))
+            .filter_map(|member| member.slot.known())
+            .collect();
+        array
+            .members
+            .iter()
+            .filter(|member| member.state.is_known_and(|state| !state.replacement))
+            .filter(|member| {
+                member
+                    .slot
+                    .known()
+                    .is_some_and(|slot| slots.contains(&slot))
+            })
+            .filter_map(|member| Some(self.target_of(member)?.id))
+            .collect()
+    }
+
+    /// After the kernel stopped: a target that did not make it is not tried again. After a restart
+    /// a target may not have been attached yet: then only those `listed` as faulty have failed.
+    pub(super) fn judge_targets(&mut self, id: OpId, array: &ArrayFacts, listed: bool) {
+        let Some(op) = self.ops.get(&id) else { return };
+        let lost: Vec<_> = op
+            .targets
+            .iter()
+            .filter(|target| !op.tried.contains(&target.id))
+            .filter(|target| {
+                let member = array
+                    .members
+                    .iter()
+                    .find(|m| m.dev.known() == Some(&target.dev));
+                member.map_or(!listed, |m| m.state.is_known_and(|state| state.faulty))
+            })
+            .cloned()
+            .collect();
+        let (lun, name) = (op.lun, op.lun_name.clone());
+        for target in lost {
+            let why = format!("/dev/{} failed while it was being filled", target.name);
+            let error = Error::RecoveryFailed {
+                lun: name.clone(),
+                drive: Some(format!("/dev/{}", target.name)),
+                why: why.clone(),
+            };
+            if let Some(task) = self.tasks.get_mut(&id) {
+                task.last_error = Some(error);
+            }
+            if let Some(op) = self.ops.get_mut(&id) {
+                op.tried.insert(target.id);
+            }
+            self.notify(
+                Some(NotificationEvent::DriveModify),
+                Some(lun),
+                Some(id),
+                why,
+            );
+        }
+    }
+}
