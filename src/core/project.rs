@@ -12,7 +12,7 @@ mod slots;
 mod tests;
 
 use crate::facts::{
-    ArrayFacts, ArrayState, Fact, Inventory, Level, MdstatProgress, Metadata, SyncAction,
+    ArrayFacts, ArrayState, DmOwner, Fact, Inventory, Level, MdstatProgress, Metadata, SyncAction,
 };
 use crate::id::Wall;
 use crate::model::PoolEntry;
@@ -63,13 +63,9 @@ pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'
         id,
         name: array.name.clone(),
         device: drives::node(&array.name),
-        links: array
-            .md_names
-            .iter()
-            .map(|name| format!("/dev/md/{name}"))
-            .collect(),
-        driver: Driver::Md,
-        managed_by: ManagedBy::Mdadm,
+        links: links(array),
+        driver: array.dm().map_or(Driver::Md, |_| Driver::DmRaid),
+        managed_by: managed_by(array),
         level: level_text(&array.level).to_owned(),
         kind: lun_type(array),
         size_bytes: array.size_bytes.known().copied(),
@@ -96,6 +92,25 @@ pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'
     };
     lun.plexes = drives::plexes(array, &lun);
     lun
+}
+
+/// Other names of the node. LVM's are links of its own, and the kernel name is always there.
+fn links(array: &ArrayFacts) -> Vec<String> {
+    let md = array.md_names.iter().map(|name| format!("/dev/md/{name}"));
+    let lvm = array.dm().and_then(|set| match &set.owner {
+        DmOwner::Lvm { vg, lv } => Some(format!("/dev/{vg}/{lv}")),
+        DmOwner::Bare => None,
+    });
+    let kernel = array.dm().map(|set| drives::node(&set.kernel_name));
+    md.chain(lvm).chain(kernel).collect()
+}
+
+fn managed_by(array: &ArrayFacts) -> ManagedBy {
+    match array.dm().map(|set| &set.owner) {
+        None => ManagedBy::Mdadm,
+        Some(DmOwner::Lvm { .. }) => ManagedBy::Lvm,
+        Some(DmOwner::Bare) => ManagedBy::Dmsetup,
+    }
 }
 
 /// How many are true.
@@ -235,6 +250,10 @@ fn unknown(array: &ArrayFacts) -> Vec<String> {
         note(&mut list, "sync_completed", &sync.completed);
         note(&mut list, "degraded", &sync.degraded);
         note(&mut list, "mismatch_cnt", &sync.mismatch_sectors);
+    }
+    if let Some(set) = array.dm() {
+        note(&mut list, "table", &set.table);
+        note(&mut list, "status", &set.status);
     }
     for member in &array.members {
         note(&mut list, &format!("{} block", member.name), &member.dev);

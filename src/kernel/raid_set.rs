@@ -19,6 +19,8 @@ use lun_core::id::{DevNo, LunId};
 
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
+/// What the names of raid sets begin with: the folder of their nodes.
+const PREFIX: &str = "mapper/";
 
 /// What sysfs says of the device of a raid set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,13 @@ pub struct Disk {
 /// Name of the array that a raid set is: no name of md has a slash.
 #[must_use]
 pub fn array_name(dm_name: &str) -> String {
-    format!("mapper/{dm_name}")
+    format!("{PREFIX}{dm_name}")
+}
+
+/// Name in device-mapper of the array called so; [`None`] for an array of md.
+#[must_use]
+pub fn dm_name(array: &str) -> Option<&str> {
+    array.strip_prefix(PREFIX)
 }
 
 /// The facts of a raid set in the shape of an array. `leg` tells kernel name and size, bytes, of the

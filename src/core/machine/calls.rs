@@ -432,7 +432,7 @@ impl Machine {
                 op: id,
                 outcome: format!("{}, {}", op.state, op.message),
             }),
-            Ok(_) => None,
+            Ok(op) => self.array_of(op.lun).and_then(plan::refuse_cancel),
         };
         if let Some(error) = refusal {
             return self.reply(token, Err(error));

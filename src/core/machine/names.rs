@@ -11,7 +11,8 @@ use crate::op::Op;
 const PREFIX_MIN: usize = 4;
 
 impl Machine {
-    /// Finds a LUN by id, unique id prefix, `md0`, `/dev/md0`, `/dev/md/NAME` or `NAME`.
+    /// Finds a LUN by id, unique id prefix, `md0`, `/dev/md0`, `/dev/md/NAME` or `NAME`; one
+    /// of device-mapper also by its name there, `/dev/mapper/NAME`, `vg/lv` or `/dev/vg/lv`.
     ///
     /// # Errors
     /// [`Error::ObjectNotFound`] with the names there are, [`Error::Ambiguous`], or
@@ -175,8 +176,10 @@ impl SeenLun {
 fn is_called(name: &str, array: &str, links: &[String]) -> bool {
     let bare = name.strip_prefix("/dev/").unwrap_or(name);
     bare == array
+        || array.strip_prefix("mapper/") == Some(name)
         || links.iter().any(|link| {
             link == name
+                || link.strip_prefix("/dev/") == Some(name)
                 || link
                     .strip_prefix("/dev/md/")
                     .is_some_and(|short| short == name)

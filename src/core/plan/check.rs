@@ -24,6 +24,7 @@ pub fn check(
     never_possible(request, ctx)?;
     not_busy(ctx, busy)?;
     writable(ctx)?;
+    super::dm::refuse(request, ctx)?;
     let view = View::of(ctx)?;
     settled(&view)?;
     match request {

@@ -4,6 +4,7 @@
 //! plan that was half carried out when the daemon died is simply planned to its end.
 
 mod check;
+mod dm;
 mod draft;
 mod explain;
 mod fit;
@@ -32,6 +33,7 @@ use crate::model::{Lun, Phase};
 pub use crate::model::PoolEntry;
 
 pub use check::check;
+pub use dm::refuse_cancel;
 pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
 pub use recover::plan;

@@ -37,6 +37,7 @@ pub fn plan(request: &Request, ctx: &Context<'_>) -> Result<Plan, Error> {
     if let Some(action) = view.running {
         return waiting(&view, action);
     }
+    super::dm::refuse(request, ctx)?;
     let plan = match request {
         Request::Recover { spare, repair } => recover(&view, *spare, *repair),
         Request::Replace { drive, with } => replace::replace(&view, *drive, *with),

@@ -36,6 +36,7 @@ pub(super) fn drives(
                     .id
             });
         }
+        drive.notes.extend(metadata_note(inventory, array, member));
         drive.in_pool = pool.iter().any(|entry| Some(entry.id) == drive.id);
         drive
     });
@@ -44,6 +45,23 @@ pub(super) fn drives(
         .filter(|slot| occupants(array, *slot).next().is_none())
         .map(|slot| empty_slot(slot, lun));
     members.chain(empty).collect()
+}
+
+/// Where the metadata of a leg of device-mapper lies: on a device of its own.
+fn metadata_note(
+    inventory: &Inventory,
+    array: &ArrayFacts,
+    member: &MemberFacts,
+) -> Option<String> {
+    let Some(Slot::At(slot)) = member.slot.known() else {
+        return None;
+    };
+    let table = array.dm()?.table.known()?;
+    let meta = table.legs.get(usize::try_from(*slot).ok()?)?.meta?;
+    Some(inventory.devices.get(&meta).map_or_else(
+        || format!("metadata on {meta}"),
+        |device| format!("metadata on {}", node(&device.name)),
+    ))
 }
 
 /// What a member is to its array.

@@ -525,3 +525,69 @@ fn lun_serialises_under_the_promised_names() {
     let lun: Lun = serde_json::from_value(json).unwrap();
     assert_eq!(lun.status, LunStatus::Online);
 }
+
+#[test]
+fn a_raid_set_of_device_mapper_goes_by_its_names() {
+    let mut facts = mirror(["U", "U"]);
+    facts.name = "mapper/vg-lv".into();
+    facts.md_names.clear();
+    let table = crate::facts::RaidTable {
+        start: 0,
+        len: 8,
+        kind: crate::facts::RaidType {
+            word: "raid1".into(),
+            level: Level::Raid1,
+            layout: 0,
+        },
+        chunk_sectors: 0,
+        sync: None,
+        rebuild: BTreeSet::new(),
+        write_mostly: BTreeSet::new(),
+        daemon_sleep: None,
+        min_recovery_rate: None,
+        max_recovery_rate: None,
+        max_write_behind: None,
+        stripe_cache: None,
+        region_size: None,
+        journal_dev: None,
+        journal_mode: None,
+        raid10_copies: None,
+        raid10_format: None,
+        raid10_use_near_sets: false,
+        delta_disks: None,
+        data_offset: None,
+        legs: vec![
+            crate::facts::RaidLeg {
+                meta: Some(DevNo { major: 7, minor: 5 }),
+                data: Some(DevNo { major: 7, minor: 0 }),
+            };
+            2
+        ],
+    };
+    facts.driver = crate::facts::Driver::DmRaid(Box::new(crate::facts::DmRaidFacts {
+        name: "vg-lv".into(),
+        uuid: Some("LVM-x".into()),
+        kernel_name: "dm-4".into(),
+        owner: DmOwner::Lvm {
+            vg: "vg".into(),
+            lv: "lv".into(),
+        },
+        table: Fact::Known(table),
+        status: Fact::Unknown("torn".into()),
+        suspended: false,
+        read_only: false,
+        inactive_table: false,
+        event: 0,
+        open_count: 0,
+        superblocks: Vec::new(),
+    }));
+    let lun = seen(&facts);
+    assert_eq!(
+        (lun.driver, lun.managed_by),
+        (Driver::DmRaid, ManagedBy::Lvm)
+    );
+    assert_eq!(lun.device, "/dev/mapper/vg-lv");
+    assert_eq!(lun.links, ["/dev/vg/lv", "/dev/dm-4"]);
+    assert_eq!(lun.drives[0].notes, ["metadata on 7:5"]);
+    assert!(lun.unknown.contains(&"status: torn".to_owned()));
+}

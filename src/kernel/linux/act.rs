@@ -24,6 +24,14 @@ const DETACHING: Duration = Duration::from_secs(5);
 
 /// Performs one action.
 pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), Error> {
+    // The actions are those of md. What a raid set of device-mapper has of md's files is none of ours.
+    if let Some(name) = action.array().filter(|name| name.contains('/')) {
+        return Err(Error::NotSupported {
+            object: name.to_owned(),
+            what: format!("to {action}"),
+            why: "it is no array of md".to_owned(),
+        });
+    }
     let hand = Hand { roots, tools };
     match action {
         Action::SetSync { array, word } => hand.set_sync(array, *word),

@@ -14,6 +14,7 @@ pub(crate) trait Steady: AsRawFd + private::Sealed {}
 mod private {
     pub(crate) trait Sealed {}
     impl Sealed for super::EpollFd {}
+    impl Sealed for devicemapper::DM {}
     impl Sealed for udev::MonitorSocket {}
 }
 
@@ -34,6 +35,7 @@ impl AsRawFd for EpollFd {
 }
 
 impl Steady for EpollFd {}
+impl Steady for devicemapper::DM {}
 impl Steady for udev::MonitorSocket {}
 
 /// Asks the running reactor to tell when `inner` is readable.
@@ -41,7 +43,7 @@ pub(crate) fn readable<T: Steady>(inner: T) -> io::Result<AsyncFd<T>> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(io::Error::other("hints need a tokio runtime"));
     }
-    // SAFETY: both types that are `Steady` (the trait is sealed) own one descriptor that they open
+    // SAFETY: all types that are `Steady` (the trait is sealed) own one descriptor that they open
     // when they are made, close when they are dropped, and never change; the `AsyncFd` owns them.
     unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(io::Error::from)
 }

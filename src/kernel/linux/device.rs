@@ -67,6 +67,7 @@ fn read(roots: &Roots, usage: &Usage, name: &str) -> Option<DeviceFacts> {
     let base = Base::read(roots, name)?;
     let queue = base.disk_folder.join("queue");
     let mut used_by = usage.of(base.dev, name);
+    used_by.extend(lvm_part(&base.disk_folder));
     used_by.sort();
     Some(DeviceFacts {
         dev: base.dev,
@@ -132,7 +133,13 @@ impl Base {
         if sectors == 0 || (is_numbered(&whole_disk, "loop") && backing.is_none()) {
             return None;
         }
-        let udev = udevdb::properties(roots, dev);
+        let mut udev = udevdb::properties(roots, dev);
+        // The kernel knows it too, and earlier.
+        if let Ok(uuid) = text(&disk_folder.join("dm/uuid")) {
+            udev.values
+                .entry("DM_UUID".to_owned())
+                .or_insert_with(|| uuid.trim().to_owned());
+        }
         let node = node(roots, name).to_string_lossy().into_owned();
         let (id, id_kind, stable_name) = identify(&Traits {
             dev,
@@ -156,6 +163,20 @@ impl Base {
             stable_name,
         })
     }
+}
+
+/// A leg, a layer or metadata of an LVM volume belongs to that volume even while nothing holds it.
+fn lvm_part(disk_folder: &Path) -> Option<String> {
+    let word = |file: &str| {
+        Some(
+            text(&disk_folder.join("dm").join(file))
+                .ok()?
+                .trim()
+                .to_owned(),
+        )
+    };
+    let (name, uuid) = (word("name")?, word("uuid")?);
+    parse::is_lvm_part(&name, Some(&uuid)).then(|| format!("LVM, as {name}"))
 }
 
 /// Whether `name` is `kind` and a number.

@@ -1,4 +1,4 @@
-//! The real adapter: sysfs, procfs, udev's database, one ioctl, and two tools (`mdadm`, `wipefs`)
+//! The real adapter: sysfs, procfs, udev's database, device-mapper, one ioctl, and two tools (`mdadm`, `wipefs`)
 //! run as children. It reads and acts, and decides nothing; what guards it has are the last ones
 //! before an act that cannot be undone.
 
@@ -6,10 +6,12 @@ mod act;
 mod array;
 mod async_fd;
 mod device;
+mod dm;
 mod identity;
 mod ioctl;
 mod probe;
 mod read;
+mod superblock;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -25,8 +27,9 @@ use lun_core::Error;
 use lun_core::action::Action;
 use lun_core::facts::{ArrayFacts, Inventory, MdstatFacts};
 
-use crate::{Kernel, ScanRequest};
+use crate::{Kernel, ScanRequest, raid_set};
 
+use superblock::Superblocks;
 use tool::Tools;
 
 pub use watch::LinuxWatch;
@@ -73,6 +76,7 @@ impl Roots {
 pub struct Linux {
     roots: Roots,
     tools: Tools,
+    superblocks: Superblocks,
 }
 
 impl Linux {
@@ -88,6 +92,7 @@ impl Linux {
         Self {
             roots,
             tools: Tools::default(),
+            superblocks: Superblocks::default(),
         }
     }
 
@@ -114,6 +119,7 @@ impl Kernel for Linux {
             }
             arrays.insert(name, facts);
         }
+        arrays.extend(dm::read_all(&self.roots, &self.superblocks)?);
         let probes = request
             .probe
             .iter()
@@ -128,6 +134,9 @@ impl Kernel for Linux {
     }
 
     fn read_array(&self, name: &str) -> Result<Option<ArrayFacts>, Error> {
+        if let Some(name) = raid_set::dm_name(name) {
+            return dm::read(&self.roots, &self.superblocks, name);
+        }
         let (_, mut mdstat) = self.mdstat_or_nothing();
         Ok(array::read(
             &self.roots,
@@ -138,7 +147,9 @@ impl Kernel for Linux {
     }
 
     fn read_progress(&self) -> Result<Vec<(String, MdstatFacts)>, Error> {
-        array::read_mdstat(&self.roots)
+        let mut entries = array::read_mdstat(&self.roots)?;
+        entries.extend(dm::read_progress(&self.roots)?);
+        Ok(entries)
     }
 
     fn act(&self, action: &Action) -> Result<(), Error> {

@@ -1,4 +1,5 @@
-//! Where hints come from on Linux: `/proc/mdstat`, the sysfs attributes that notify, and udev.
+//! Where hints come from on Linux: `/proc/mdstat`, the sysfs attributes that notify, udev, and
+//! device-mapper's control node.
 //!
 //! The kernel's files report a change by `EPOLLPRI | EPOLLERR` until they are read again from the
 //! beginning (`fs/kernfs/file.c:kernfs_generic_poll`, `drivers/md/md.c:mdstat_poll`), and for ever
@@ -16,6 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use devicemapper::DM;
 use lun_core::facts::Inventory;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,6 +28,7 @@ use udev::{MonitorBuilder, MonitorSocket};
 use super::Roots;
 use super::array::member_folder;
 use super::async_fd::{EpollFd, readable};
+use super::dm;
 use crate::{Hint, Watch};
 
 /// Attributes of an array that notify (`sysfs_notify` in `drivers/md/md.c`).
@@ -35,11 +38,12 @@ const BATCH: usize = 64;
 /// Unreadable messages of udev in a row before the rest counts as lost.
 const UNREADABLE: u32 = 64;
 
-/// Hints from `/proc/mdstat`, sysfs and udev.
+/// Hints from `/proc/mdstat`, sysfs, udev and device-mapper.
 pub struct LinuxWatch {
     roots: Roots,
     set: AsyncFd<EpollFd>,
     udev: AsyncFd<MonitorSocket>,
+    mapper: Option<AsyncFd<DM>>,
     files: BTreeMap<PathBuf, Watched>,
     paths: BTreeMap<u64, PathBuf>,
     next_token: u64,
@@ -68,6 +72,7 @@ impl fmt::Debug for LinuxWatch {
 enum Woken {
     Files,
     Udev,
+    Mapper,
 }
 
 impl LinuxWatch {
@@ -90,6 +95,7 @@ impl LinuxWatch {
             roots,
             set: readable(EpollFd::new()?)?,
             udev: readable(socket)?,
+            mapper: None,
             files: BTreeMap::new(),
             paths: BTreeMap::new(),
             next_token: 0,
@@ -97,6 +103,7 @@ impl LinuxWatch {
             wakes: 0,
         };
         watch.keep_mdstat();
+        watch.keep_mapper();
         Ok(watch)
     }
 
@@ -110,6 +117,36 @@ impl LinuxWatch {
     /// may be about any array.
     fn keep_mdstat(&mut self) {
         self.keep(self.roots.proc.join("mdstat"), Hint::Arrays);
+    }
+
+    /// Device-mapper has one event for all of its devices: a leg that failed, a recovery that ended
+    /// (`drivers/md/dm-raid.c`). It is there only while the driver is loaded.
+    fn keep_mapper(&mut self) {
+        if self.mapper.is_some() || !dm::is_loaded(&self.roots) {
+            return;
+        }
+        match dm::open().map_err(io::Error::other).and_then(readable) {
+            Ok(mapper) => {
+                self.mapper = Some(mapper);
+                self.pending.insert(Hint::Arrays);
+            }
+            Err(error) => tracing::warn!(%error, "events of device-mapper are not heard"),
+        }
+    }
+
+    /// Makes the next event possible, before anything is read again: what comes meanwhile wakes us
+    /// again. Which device it was about is told by a list that may have to wait for a lock, so the
+    /// scan finds that out.
+    fn rearm_mapper(&mut self) {
+        let armed = self
+            .mapper
+            .as_ref()
+            .map(|mapper| mapper.get_ref().arm_poll());
+        if let Some(Err(error)) = armed {
+            tracing::warn!(%error, "events of device-mapper are not heard any more");
+            self.mapper = None;
+        }
+        self.pending.insert(Hint::Arrays);
     }
 
     /// Watches a file, unless that is done already. One that is newly opened gives its hint at
@@ -206,8 +243,11 @@ impl LinuxWatch {
         let (mut arrays, mut devices, mut lost) = (false, false, false);
         while unreadable < UNREADABLE {
             if let Some(event) = self.udev.get_ref().iter().next() {
-                let is_array = event.sysname().to_string_lossy().starts_with("md");
-                arrays |= is_array;
+                let name = event.sysname().to_string_lossy().into_owned();
+                // A mapped device may be a raid set, a member, or both.
+                let mapped = name.starts_with("dm-");
+                let is_array = name.starts_with("md");
+                arrays |= is_array || mapped;
                 devices |= !is_array;
                 unreadable = 0;
                 continue;
@@ -225,6 +265,7 @@ impl LinuxWatch {
         }
         if arrays {
             self.keep_mdstat();
+            self.keep_mapper();
             self.pending.insert(Hint::Arrays);
         }
         if devices {
@@ -232,9 +273,15 @@ impl LinuxWatch {
         }
     }
 
-    /// Waits for either descriptor. Readiness is cleared before the source is emptied: what comes
+    /// Waits for any of the descriptors. Readiness is cleared before the source is emptied: what comes
     /// meanwhile wakes us again.
     async fn woken(&self) -> io::Result<Woken> {
+        let mapper = async {
+            match &self.mapper {
+                Some(mapper) => mapper.readable().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             ready = self.set.readable() => {
                 ready?.clear_ready();
@@ -243,6 +290,10 @@ impl LinuxWatch {
             ready = self.udev.readable() => {
                 ready?.clear_ready();
                 Ok(Woken::Udev)
+            }
+            ready = mapper => {
+                ready?.clear_ready();
+                Ok(Woken::Mapper)
             }
         }
     }
@@ -279,6 +330,7 @@ impl Watch for LinuxWatch {
                 match self.woken().await {
                     Ok(Woken::Files) => self.drain_files(),
                     Ok(Woken::Udev) => self.drain_udev(),
+                    Ok(Woken::Mapper) => self.rearm_mapper(),
                     // The reactor is shutting down: nothing will come any more.
                     Err(_) => std::future::pending().await,
                 }
@@ -289,8 +341,9 @@ impl Watch for LinuxWatch {
 
     fn follow(&mut self, inventory: &Inventory) {
         self.keep_mdstat();
+        self.keep_mapper();
         let mut wanted: BTreeMap<PathBuf, Hint> = BTreeMap::new();
-        for (name, array) in &inventory.arrays {
+        for (name, array) in inventory.arrays.iter().filter(|(_, a)| a.dm().is_none()) {
             let md = self.roots.sys.join("block").join(name).join("md");
             for attribute in NOTIFYING {
                 wanted.insert(md.join(attribute), Hint::Array(name.clone()));

@@ -1,0 +1,239 @@
+//! Device-mapper: the devices whose table is one target `raid`. Only ioctls that read are used here,
+//! and no device of a set is opened but those of its metadata.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use devicemapper::{
+    DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, errors::Error as Failed,
+};
+use lun_core::Error;
+use lun_core::facts::{
+    ArrayFacts, DmRaidFacts, Fact, MdstatFacts, MdstatProgress, RaidStatus, RaidTable, SyncAction,
+};
+use lun_core::id::DevNo;
+use nix::errno::Errno;
+
+use super::Roots;
+use super::read::{fact, map, text, to_fact};
+use super::superblock::Superblocks;
+use crate::parse;
+use crate::raid_set::{self, Disk};
+
+/// Target whose devices are LUNs.
+const RAID: &str = "raid";
+/// Bytes of a sector, sectors of a KiB.
+const SECTOR: u64 = 512;
+const PER_KIB: u64 = 2;
+
+/// Whether the driver is loaded. The control node of the running machine is the only one that can
+/// be asked.
+pub(crate) fn is_loaded(roots: &Roots) -> bool {
+    *roots == Roots::system() && roots.sys.join("class/misc/device-mapper").exists()
+}
+
+/// Opens the control node.
+pub(crate) fn open() -> Result<DM, Error> {
+    DM::new().map_err(|error| failed("open", "/dev/mapper/control", &error))
+}
+
+/// Every raid set by its name as an array.
+pub(crate) fn read_all(
+    roots: &Roots,
+    superblocks: &Superblocks,
+) -> Result<BTreeMap<String, ArrayFacts>, Error> {
+    let mut found = BTreeMap::new();
+    for set in sets(roots)? {
+        if let Some(facts) = whole(roots, superblocks, set) {
+            found.insert(facts.name.clone(), facts);
+        }
+    }
+    Ok(found)
+}
+
+/// One raid set by its name in device-mapper; [`None`] when it is not there, or is no raid set.
+pub(crate) fn read(
+    roots: &Roots,
+    superblocks: &Superblocks,
+    name: &str,
+) -> Result<Option<ArrayFacts>, Error> {
+    let Ok(name) = DmName::new(name) else {
+        return Ok(None);
+    };
+    if !is_loaded(roots) {
+        return Ok(None);
+    }
+    Ok(set(&open()?, name)?.and_then(|set| whole(roots, superblocks, set)))
+}
+
+/// How far the sets are that are at work, in the shape of `/proc/mdstat`. The ratio moves in steps of
+/// a sixteenth, and no rate is told.
+pub(crate) fn read_progress(roots: &Roots) -> Result<Vec<(String, MdstatFacts)>, Error> {
+    let entries = sets(roots)?.into_iter().filter_map(|set| {
+        let status = set.status.known()?;
+        let idle = matches!(status.action, SyncAction::Idle | SyncAction::Frozen);
+        let progress = MdstatProgress::At {
+            done_kib: status.done / PER_KIB,
+            total_kib: status.total / PER_KIB,
+            speed_kib: 0,
+        };
+        let facts = MdstatFacts {
+            broken: false,
+            inactive: false,
+            read_only: false,
+            auto_read_only: false,
+            progress,
+        };
+        (!idle).then(|| (raid_set::array_name(&set.name), facts))
+    });
+    Ok(entries.collect())
+}
+
+/// Every raid set, without superblocks.
+fn sets(roots: &Roots) -> Result<Vec<Set>, Error> {
+    if !is_loaded(roots) {
+        return Ok(Vec::new());
+    }
+    let dm = open()?;
+    let devices = dm
+        .list_devices()
+        .map_err(|error| failed("list the devices of", "device-mapper", &error))?;
+    let mut found = Vec::new();
+    for (name, ..) in devices {
+        found.extend(set(&dm, &name)?);
+    }
+    Ok(found)
+}
+
+/// What the driver says of one set.
+struct Set {
+    name: String,
+    uuid: Option<String>,
+    dev: DevNo,
+    flags: DmFlags,
+    event: u32,
+    open_count: u32,
+    table: Fact<RaidTable>,
+    status: Fact<RaidStatus>,
+}
+
+/// Reads table and status; [`None`] for a device that is no raid set, or has just gone.
+fn set(dm: &DM, name: &DmName) -> Result<Option<Set>, Error> {
+    let Some((info, table)) = line(dm, name, DmFlags::DM_STATUS_TABLE)? else {
+        return Ok(None);
+    };
+    let Some((_, status)) = line(dm, name, DmFlags::empty())? else {
+        return Ok(None);
+    };
+    let number = info.device();
+    let text = name.to_string();
+    if !is_leg(&info, &text) {
+        let source = format!("the table of {text}");
+        return Ok(Some(Set {
+            uuid: info.uuid().map(ToString::to_string),
+            dev: DevNo {
+                major: number.major,
+                minor: number.minor,
+            },
+            flags: info.flags(),
+            event: info.event_nr(),
+            open_count: u32::try_from(info.open_count()).unwrap_or(0),
+            table: to_fact(parse::raid_table(&source, &table)),
+            status: to_fact(parse::raid_status(
+                &format!("the status of {text}"),
+                &status,
+            )),
+            name: text,
+        }));
+    }
+    Ok(None)
+}
+
+/// A leg of an LVM volume is no set of its own, whatever it is made of.
+fn is_leg(info: &DeviceInfo, name: &str) -> bool {
+    info.uuid()
+        .is_some_and(|uuid| uuid.to_string().starts_with("LVM-"))
+        && parse::is_leg_name(name)
+}
+
+/// The only line of a table or a status, if it is of the target `raid`. Without a flush: that would
+/// wait for I/O.
+fn line(dm: &DM, name: &DmName, what: DmFlags) -> Result<Option<(DeviceInfo, String)>, Error> {
+    let options = DmOptions::default().set_flags(what | DmFlags::DM_NOFLUSH);
+    let (info, lines) = match dm.table_status(&DevId::Name(name), options) {
+        Ok(answer) => answer,
+        // It went between the list and the look.
+        Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(None),
+        Err(error) => return Err(failed("read the table of", &name.to_string(), &error)),
+    };
+    Ok(match lines.as_slice() {
+        [(start, length, target, params)] if target == RAID => {
+            Some((info, format!("{start} {length} {target} {params}")))
+        }
+        _ => None,
+    })
+}
+
+/// Adds what sysfs and the superblocks say. [`None`] when the device went meanwhile.
+fn whole(roots: &Roots, superblocks: &Superblocks, set: Set) -> Option<ArrayFacts> {
+    let folder = folder_of(roots, set.dev)?;
+    let legs = match &set.table {
+        Fact::Known(table) => table.legs.clone(),
+        Fact::Unknown(_) => Vec::new(),
+    };
+    let metas: Vec<Option<DevNo>> = legs.iter().map(|leg| leg.meta).collect();
+    let facts = DmRaidFacts {
+        owner: parse::dm_owner(&set.name, set.uuid.as_deref()),
+        uuid: set.uuid.filter(|uuid| !uuid.is_empty()),
+        kernel_name: kernel_name(&folder)?,
+        suspended: set.flags.contains(DmFlags::DM_SUSPEND),
+        read_only: set.flags.contains(DmFlags::DM_READONLY),
+        inactive_table: set.flags.contains(DmFlags::DM_INACTIVE_PRESENT),
+        name: set.name,
+        table: set.table,
+        status: set.status,
+        event: set.event,
+        open_count: set.open_count,
+        superblocks: superblocks.read(roots, &metas),
+    };
+    let disk = Disk {
+        dev: set.dev,
+        size_bytes: map(
+            fact(&folder.join("size"), parse::number::<u64>),
+            |sectors| sectors.saturating_mul(SECTOR),
+        ),
+        logical_block_bytes: fact(&folder.join("queue/logical_block_size"), parse::number),
+    };
+    Some(raid_set::array_facts(facts, disk, &|dev| {
+        let folder = folder_of(roots, dev)?;
+        let sectors: u64 = parse::number("size", &text(&folder.join("size")).ok()?).ok()?;
+        Some((kernel_name(&folder)?, sectors.saturating_mul(SECTOR)))
+    }))
+}
+
+/// Folder in sysfs of the device with this number.
+pub(crate) fn folder_of(roots: &Roots, dev: DevNo) -> Option<std::path::PathBuf> {
+    fs::canonicalize(roots.sys.join("dev/block").join(dev.to_string())).ok()
+}
+
+/// Kernel name of the device whose folder this is.
+pub(crate) fn kernel_name(folder: &Path) -> Option<String> {
+    Some(folder.file_name()?.to_str()?.to_owned())
+}
+
+fn errno(error: &DmError) -> Option<Errno> {
+    match error {
+        DmError::Core(Failed::Ioctl(_, _, _, errno)) => Some(**errno),
+        _ => None,
+    }
+}
+
+fn failed(action: &str, object: &str, error: &DmError) -> Error {
+    Error::Kernel {
+        action: action.to_owned(),
+        object: object.to_owned(),
+        errno: errno(error).map_or(0, |errno| errno as i32),
+        detail: error.to_string(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Superblocks of raid sets, read past the page cache: the target writes them below it, and while it
+//! holds the device open a page that was once read is never read again.
+//!
+//! A device can hang. Each reading has a thread of its own that is given up after a while, and one
+//! that still hangs is not joined by a second one.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lun_core::Error;
+use lun_core::facts::{Fact, RaidSuperblock};
+use lun_core::id::DevNo;
+
+use super::Roots;
+use super::dm::{folder_of, kernel_name};
+use super::read::{failed, text, to_fact};
+use crate::parse;
+
+/// How many are read at once; a set has up to 253 legs.
+const AT_ONCE: usize = 16;
+/// What the stack of a reading needs at most, bytes.
+const STACK: usize = 128 * 1024;
+/// How long the readings that are made at once may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What is read: one block of the largest size that a disk has, and where it must lie in memory.
+const BLOCK: usize = 4096;
+
+/// Devices whose reading has not come back yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Superblocks {
+    hanging: Arc<Mutex<BTreeSet<DevNo>>>,
+}
+
+type Answer = Fact<Option<RaidSuperblock>>;
+
+impl Superblocks {
+    /// Superblock of each of these metadata devices; none where a leg has no such device.
+    pub(crate) fn read(&self, roots: &Roots, metas: &[Option<DevNo>]) -> Vec<Answer> {
+        metas
+            .chunks(AT_ONCE)
+            .flat_map(|metas| self.read_some(roots, metas))
+            .collect()
+    }
+
+    fn read_some(&self, roots: &Roots, metas: &[Option<DevNo>]) -> Vec<Answer> {
+        let deadline = Instant::now() + PATIENCE;
+        let begun: Vec<Begun> = metas.iter().map(|meta| self.begin(roots, *meta)).collect();
+        let ended = begun.into_iter().map(|begun| match begun {
+            Begun::Done(answer) => answer,
+            Begun::Waits(receiver, name) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                receiver.recv_timeout(left).unwrap_or_else(|error| {
+                    Fact::Unknown(match error {
+                        RecvTimeoutError::Timeout => format!("{name} does not answer"),
+                        RecvTimeoutError::Disconnected => {
+                            format!("the reading of {name} broke off")
+                        }
+                    })
+                })
+            }
+        });
+        ended.collect()
+    }
+
+    fn begin(&self, roots: &Roots, meta: Option<DevNo>) -> Begun {
+        let Some(dev) = meta else {
+            return Begun::Done(Fact::Known(None));
+        };
+        let unknown = |why: String| Begun::Done(Fact::Unknown(why));
+        let Some((folder, name)) = folder_of(roots, dev)
+            .and_then(|folder| kernel_name(&folder).map(|name| (folder, name)))
+        else {
+            return unknown(format!("no device has the number {dev}"));
+        };
+        // To open a suspended device may wait for its resume.
+        if text(&folder.join("dm/suspended")).is_ok_and(|text| text.trim() == "1") {
+            return unknown(format!("{name} is suspended"));
+        }
+        if !self.hanging().insert(dev) {
+            return unknown(format!("{name} still does not answer"));
+        }
+        let node = super::device::node(roots, &name);
+        let (sender, receiver) = channel();
+        let this = self.clone();
+        let begun = thread::Builder::new()
+            .name(format!("sb-{dev}"))
+            .stack_size(STACK)
+            .spawn(move || {
+                let answer = to_fact(read_block(&node));
+                this.hanging().remove(&dev);
+                // Nobody waits any more for one that was given up.
+                let _ = sender.send(answer);
+            });
+        match begun {
+            Ok(_) => Begun::Waits(receiver, name),
+            Err(error) => {
+                self.hanging().remove(&dev);
+                unknown(format!("no thread to read {name}: {error}"))
+            }
+        }
+    }
+
+    fn hanging(&self) -> MutexGuard<'_, BTreeSet<DevNo>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Begun {
+    Done(Answer),
+    Waits(Receiver<Answer>, String),
+}
+
+/// Reads the first block of a metadata device.
+fn read_block(node: &Path) -> Result<Option<RaidSuperblock>, Error> {
+    let read = || -> io::Result<Vec<u8>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+            .open(node)?;
+        // Room to begin at a multiple of the block.
+        let mut room = vec![0_u8; BLOCK * 2];
+        let skip = room.as_ptr().align_offset(BLOCK);
+        let block = room
+            .get_mut(skip..skip.saturating_add(BLOCK))
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        file.read_exact_at(block, 0)?;
+        Ok(block.to_vec())
+    };
+    let bytes = read().map_err(|error| failed("read the superblock on", node, &error))?;
+    parse::raid_superblock(&node.display().to_string(), &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_hangs_is_given_up_and_not_joined() {
+        let dev = DevNo { major: 7, minor: 1 };
+        let folder = tempfile::tempdir().unwrap();
+        let roots = Roots::under(folder.path());
+        let sys = roots.sys.join("devices/loop1");
+        std::fs::create_dir_all(&sys).unwrap();
+        std::fs::create_dir_all(roots.sys.join("dev/block")).unwrap();
+        std::os::unix::fs::symlink(&sys, roots.sys.join("dev/block/7:1")).unwrap();
+        std::fs::create_dir_all(&roots.dev).unwrap();
+        // A pipe without a writer blocks who opens it.
+        let node = roots.dev.join("loop1");
+        nix::unistd::mkfifo(
+            &node,
+            nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+        )
+        .unwrap();
+        let superblocks = Superblocks::default();
+        let begun = Instant::now();
+        let read = superblocks.read(&roots, &[Some(dev), None]);
+        assert!(begun.elapsed() >= PATIENCE);
+        assert!(matches!(&read[0], Fact::Unknown(why) if why.contains("does not answer")));
+        assert_eq!(read[1], Fact::Known(None));
+        let begun = Instant::now();
+        let read = superblocks.read(&roots, &[Some(dev)]);
+        assert!(begun.elapsed() < PATIENCE);
+        assert!(matches!(&read[0], Fact::Unknown(why) if why.contains("still")));
+        drop(OpenOptions::new().write(true).open(&node));
+    }
+}
