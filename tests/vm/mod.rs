@@ -3,6 +3,7 @@
 //! one that `LUND_VM_KERNEL` names.
 
 mod cancel;
+mod dm;
 mod errors;
 pub(crate) mod lab;
 mod ledger;
