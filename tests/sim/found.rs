@@ -4,7 +4,7 @@
 use lun_core::action::{Action, SyncWord};
 use lun_core::facts::Level;
 use lun_core::machine::Command;
-use lun_core::model::{Health, Phase};
+use lun_core::model::{Health, Phase, Role};
 use lun_sim::scenario::by_name;
 use lun_sim::{KernelStyle, Scenario};
 
@@ -221,4 +221,36 @@ fn an_adopted_resync_tells_of_missing_members() {
     assert_eq!(end.state, "succeeded", "{}", rig.story());
     assert!(end.message.contains("missing"), "{}", end.message);
     assert_ne!(rig.lun("md0").health, Health::Healthy);
+}
+
+/// Met by crash rounds: a spare that a plan had named and that nothing had been done to yet left the pool as
+/// one that had failed, because a resync came first after the power cut.
+#[test]
+fn a_spare_that_was_not_attached_yet_has_not_failed() {
+    let world = Scenario::new()
+        .disks(&["sda", "sdb", "sdf"], 64 << 20)
+        .array("md0", Level::Raid1, &["sda", "sdb"])
+        .build()
+        .unwrap();
+    let mut rig = Rig::new(world);
+    rig.add_spare("sdf");
+    let lun = rig.lun("md0").id;
+    rig.send(Command::Replace {
+        lun,
+        drive: "sdb".to_owned(),
+        with: None,
+        dry_run: false,
+    });
+    while !rig.told.iter().any(|line| line.contains("Frozen } -> Ok")) {
+        assert!(rig.step(), "never frozen:\n{}", rig.story());
+    }
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.power_cut();
+    let end = rig.finished(op);
+    assert_eq!(end.state, "succeeded", "{}", rig.story());
+    assert!(!rig.story().contains("failed on use"), "{}", rig.story());
+    let members = rig.lun("md0").drives;
+    let taken = members.iter().find(|drive| drive.device == "/dev/sdf");
+    let role = taken.map(|drive| drive.role);
+    assert_eq!(role, Some(Role::InSync), "{}", rig.story());
 }

@@ -184,7 +184,7 @@ impl Machine {
             if frozen(&array) && !self.holds.contains_key(&lun) && self.pending_rebuild(&array) {
                 return self.interrupt(id, "somebody else froze the array");
             }
-            self.judge_targets(id, &array, false);
+            self.judge_targets(id, &array);
             if let Some(task) = self.tasks.get_mut(&id) {
                 task.sync_seen = false;
                 task.last_progress = None;
@@ -236,7 +236,10 @@ impl Machine {
             }
             Err(error) => self.cannot_go_on(id, error, array),
             Ok(plan) if plan.phase == Phase::None => self.complete(id, array),
-            Ok(plan) => self.follow(id, &plan),
+            Ok(plan) => {
+                self.forget_passed_over(id, &plan, array);
+                self.follow(id, &plan);
+            }
         }
     }
 
@@ -444,6 +447,9 @@ impl Machine {
         task.last_error = None;
         task.busy = 0;
         task.started_word = None;
+        if let Action::AddSpare { drive, .. } | Action::ReAdd { drive, .. } = action {
+            task.attached.insert(drive.id);
+        }
         let mut ends_hold = false;
         if let Action::SetSync { word, .. } = action {
             // A word of the preparation that was under way when the cancel came stops nothing.

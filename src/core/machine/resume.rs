@@ -33,7 +33,7 @@ impl Machine {
             None => false,
         };
         if resumed {
-            self.judge_targets(id, array, true);
+            self.judge_targets(id, array);
         }
     }
 

@@ -2,11 +2,27 @@
 
 use super::Machine;
 use crate::Error;
-use crate::facts::ArrayFacts;
+use crate::facts::{ArrayFacts, MemberFacts};
 use crate::id::OpId;
 use crate::model::NotificationEvent;
+use crate::plan::Plan;
 
 impl Machine {
+    /// A drive that an earlier plan meant to fill, and that this one passes over although nothing has been
+    /// done to it, is no target: that it is no member in the end is no failure of it.
+    pub(super) fn forget_passed_over(&mut self, id: OpId, plan: &Plan, array: &ArrayFacts) {
+        let Some(op) = self.ops.get_mut(&id) else {
+            return;
+        };
+        let added = &op.added;
+        op.targets.retain(|target| {
+            let member = |member: &MemberFacts| member.dev.known() == Some(&target.dev);
+            added.contains(&target.id)
+                || plan.targets.iter().any(|planned| planned.id == target.id)
+                || array.members.iter().any(member)
+        });
+    }
+
     /// A drive that enters a slot while the operation runs is one of its targets.
     pub(super) fn note_targets(&mut self, id: OpId, array: &ArrayFacts) {
         let fresh: Vec<_> = array
@@ -27,6 +43,9 @@ impl Machine {
             return;
         };
         op.retiring.extend(retiring);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.attached.extend(fresh.iter().map(|target| target.id));
+        }
         for target in fresh {
             if op.targets.iter().all(|other| other.id != target.id) {
                 op.targets.push(target);
@@ -56,10 +75,13 @@ impl Machine {
             .collect()
     }
 
-    /// After the kernel stopped: a target that did not make it is not tried again. After a restart
-    /// a target may not have been attached yet: then only those `listed` as faulty have failed.
-    pub(super) fn judge_targets(&mut self, id: OpId, array: &ArrayFacts, listed: bool) {
-        let Some(op) = self.ops.get(&id) else { return };
+    /// After the kernel stopped: a target that did not make it is not tried again. One that is no
+    /// member has failed only if it was attached: a phase that comes before it, or the end of the
+    /// daemon, may have come first.
+    pub(super) fn judge_targets(&mut self, id: OpId, array: &ArrayFacts) {
+        let (Some(op), Some(task)) = (self.ops.get(&id), self.tasks.get(&id)) else {
+            return;
+        };
         let lost: Vec<_> = op
             .targets
             .iter()
@@ -69,7 +91,10 @@ impl Machine {
                     .members
                     .iter()
                     .find(|m| m.dev.known() == Some(&target.dev));
-                member.map_or(!listed, |m| m.state.is_known_and(|state| state.faulty))
+                match member {
+                    Some(member) => member.state.is_known_and(|state| state.faulty),
+                    None => task.attached.contains(&target.id),
+                }
             })
             .cloned()
             .collect();

@@ -87,6 +87,8 @@ pub(super) struct Task {
     pub(super) assembled_by: Option<Mono>,
     /// It was unfinished when the daemon started.
     pub(super) resumed: bool,
+    /// Drives that were attached since the daemon started, or seen in a slot that they were to fill.
+    pub(super) attached: BTreeSet<DriveId>,
     /// Facts were read again for want of probes.
     pub(super) asked_for_probes: bool,
     /// How it is to end, once the array is thawed.
@@ -111,6 +113,7 @@ impl Task {
             dropped: 0,
             assembled_by: None,
             resumed: false,
+            attached: BTreeSet::new(),
             asked_for_probes: false,
             ending: None,
             busy: 0,
