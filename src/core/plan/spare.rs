@@ -442,6 +442,10 @@ impl<'a> Judge<'a, '_> {
             Fact::Known(bitmap) => *bitmap,
             Fact::Unknown(why) => return Err(unknown("whether the array has a bitmap", why)),
         };
+        // What is erased is guarded by this number until the last moment (`Action::Wipe`).
+        if let Some(Fact::Unknown(why)) = self.ctx.array.sync.as_ref().map(|sync| &sync.degraded) {
+            return Err(unknown("how many members the array misses", why));
+        }
         match superblock.role {
             Some(slot) if bitmap && self.need.holes.contains(&slot) => Ok(Method::ReAdd { slot }),
             _ => Ok(Method::WipeAndAdd),

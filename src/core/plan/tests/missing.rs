@@ -419,3 +419,16 @@ fn a_former_member_is_erased_for_this_array_alone() {
     let array = MD0.to_owned();
     assert_eq!(wipe, Some(Some(FormerOf { array, degraded })), "{plan:?}");
 }
+
+/// Without the number that guards the erasure nothing is erased.
+#[test]
+fn a_former_member_stays_as_it_is_while_the_loss_is_unknown() {
+    let mut world = World::new(Level::Raid1, 2);
+    world.former("d1", EVENTS);
+    world.array_mut().bitmap = Fact::Known(false);
+    if let Some(sync) = world.array_mut().sync.as_mut() {
+        sync.degraded = Fact::Unknown("unreadable".to_owned());
+    }
+    let steps = world.plan(&RECOVER).map(|plan| words(&plan));
+    assert!(steps.is_err(), "{steps:?}");
+}
