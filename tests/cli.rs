@@ -1,6 +1,8 @@
 //! `lunctl` as scripts meet it: exit codes and documents.
 
+mod manners;
 mod past;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

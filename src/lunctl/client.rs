@@ -17,7 +17,8 @@ use lun_ipc::{
 };
 use serde::de::DeserializeOwned;
 use zbus::fdo::PropertiesProxy;
-use zbus::{OwnedObjectPath, proxy::CacheProperties};
+use zbus::message::Type;
+use zbus::{MatchRule, MessageStream, OwnedObjectPath, proxy::CacheProperties};
 
 use crate::failure::{Failure, NO_OBJECT};
 
@@ -282,6 +283,25 @@ impl Client {
         Ok(futures_util::stream::select(told, moved).boxed())
     }
 
+    /// A stream that yields whenever the service tells of any change of any object, and when it
+    /// goes or comes.
+    pub(crate) async fn changes(&self) -> Result<BoxStream<'static, Wake>, Failure> {
+        let rule = MatchRule::builder()
+            .msg_type(Type::Signal)
+            .sender(BUS_NAME)
+            .build();
+        let rule = call(rule)?;
+        let stream = MessageStream::for_match_rule(rule, self.ipc.connection(), None).await;
+        let told = call(stream)?.map(|_| Wake::Told);
+        let provider = self.provider().await?;
+        let owners = call(provider.inner().receive_owner_changed().await)?;
+        let moved = owners.map(|owner| match owner {
+            Some(_) => Wake::Back,
+            None => Wake::Gone,
+        });
+        Ok(futures_util::stream::select(told, moved).boxed())
+    }
+
     /// Asks for the end of an operation.
     pub(crate) async fn cancel(&self, id: OpId, release_spare: bool) -> Result<(), Failure> {
         let proxy = self.op_proxy(op_path(id)).await?;
@@ -361,6 +381,7 @@ impl From<ClientError> for Failure {
 fn of_remote(error: RemoteError) -> Failure {
     let mut failure = Failure::new(error.hresult, error.message);
     failure.hint = error.hint;
+    failure.object = Some(error.object).filter(|object| !object.is_empty());
     if error.name == "AmbiguousName" {
         failure.hint = Some("type more of the id, or the name".to_owned());
     }

@@ -35,6 +35,8 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// What to do next.
     pub(crate) hint: Option<String>,
+    /// Name of the object that it speaks of, where the service told one.
+    pub(crate) object: Option<String>,
 }
 
 impl Failure {
@@ -46,6 +48,7 @@ impl Failure {
             name: name_of(hresult),
             message: message.into(),
             hint: None,
+            object: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod failure;
 mod follow;
 mod json;
 mod run;
+mod suggest;
 mod target;
 mod ui;
 

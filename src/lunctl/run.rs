@@ -6,11 +6,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use lun_core::Hresult;
 
 use crate::client::Client;
 use crate::cmd::{self, Cli};
 use crate::failure::{self, Failure};
 use crate::json;
+use crate::suggest;
 use crate::ui::Ui;
 
 /// Runs the program.
@@ -35,8 +37,34 @@ fn execute(cli: &Cli, ui: &Ui) -> Result<u8, Failure> {
         .map_err(|error| Failure::unreachable(format!("cannot start: {error}")))?;
     runtime.block_on(async {
         let client = Client::connect(&cli.bus).await?;
-        cmd::run(&cli.command, &client, ui).await
+        match cmd::run(&cli.command, &client, ui).await {
+            Err(failure) => Err(with_suggestion(failure, &client).await),
+            done => done,
+        }
     })
+}
+
+/// The same failure; where a name was not found, with the names that may have been meant.
+async fn with_suggestion(failure: Failure, client: &Client) -> Failure {
+    let Some(typed) = failure
+        .object
+        .as_deref()
+        .filter(|_| failure.hresult == Hresult::VDS_E_OBJECT_NOT_FOUND)
+    else {
+        return failure;
+    };
+    // The failure itself is told in any case; that there is no list to search makes it no worse.
+    let Ok(host) = client.snapshot().await else {
+        return failure;
+    };
+    let Some(question) = suggest::question(&suggest::names(typed, &host)) else {
+        return failure;
+    };
+    let hint = match &failure.hint {
+        Some(hint) => format!("{question} {hint}"),
+        None => question,
+    };
+    failure.hint(hint)
 }
 
 /// Shows a failure and says which exit code it has.

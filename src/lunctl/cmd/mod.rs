@@ -17,6 +17,7 @@ mod spare;
 mod status;
 mod verify;
 mod wait;
+mod watch;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Ops(ops::OpsArgs),
     Status(status::StatusArgs),
     Wait(wait::WaitArgs),
+    Watch(watch::WatchArgs),
     Cancel(cancel::CancelArgs),
     Release(release::ReleaseArgs),
     Replace(replace::ReplaceArgs),
@@ -94,6 +96,7 @@ pub(crate) async fn run(command: &Command, client: &Client, ui: &Ui) -> Result<u
         Command::Ops(args) => ops::run(args, client, ui).await,
         Command::Status(args) => status::run(args, client, ui).await,
         Command::Wait(args) => wait::run(args, client, ui).await,
+        Command::Watch(args) => watch::run(args, client, ui).await,
         Command::Cancel(args) => cancel::run(args, client, ui).await,
         Command::Release(args) => release::run(args, client, ui).await,
         Command::Replace(args) => replace::run(args, client, ui).await,

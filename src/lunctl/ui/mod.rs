@@ -12,6 +12,7 @@ pub(crate) mod progress;
 pub(crate) mod samples;
 mod table;
 pub(crate) mod units;
+pub(crate) mod watch;
 pub(crate) mod why;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -45,7 +45,7 @@ fn bar() -> ProgressBar {
 }
 
 /// What a plain line was last written for.
-type Shown = (String, Phase, u32);
+pub(super) type Shown = (String, Phase, u32);
 
 /// Progress of one operation.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Line {
 
 /// The line for a view that differs enough from the last one shown. The end has a line of its
 /// own, which is written elsewhere.
-fn plain(view: &OpView, last: &mut Option<Shown>) -> Option<String> {
+pub(super) fn plain(view: &OpView, last: &mut Option<Shown>) -> Option<String> {
     if !view.is_running() {
         return None;
     }
