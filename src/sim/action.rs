@@ -8,7 +8,7 @@ use lun_core::facts::{Slot, SyncAction};
 use lun_core::id::DevNo;
 
 use crate::sync::{slot_empty, slot_wants_replacement};
-use crate::world::{KernelStyle, Mode, World, errno};
+use crate::world::{Array, KernelStyle, Mode, World, errno};
 
 /// How far an action came.
 #[derive(Debug)]
@@ -57,11 +57,21 @@ impl World {
                 return Outcome::Blocked(name.clone());
             }
         }
+        let resyncs = |world: &Self| {
+            let array = action.array().and_then(|name| world.arrays.get(name));
+            let sync = |array: &Array| array.sync.as_ref().map(|sync| sync.action);
+            array.and_then(sync) == Some(SyncAction::Resync)
+        };
+        let before = resyncs(self);
         let result = match self.refused(action) {
             Some(result) => result,
             None => self.perform(action),
         };
         self.settle();
+        let array = action.array().and_then(|name| self.arrays.get(name));
+        if !before && resyncs(self) && array.is_some_and(Array::half_filled_source) {
+            self.violate(format!("{action}: the half-filled copy became the source"));
+        }
         Outcome::Done(result)
     }
 
@@ -171,7 +181,13 @@ impl World {
             return Err(errno::EBUSY);
         }
         array.resync_start = None;
-        let wrong = array.really_dirty;
+        let mut wrong = array.really_dirty;
+        if wrong && array.half_filled_source() {
+            // What is filled next is to be repaired then: until it is, the copies may differ.
+            let good = array.members.iter_mut().filter(|m| m.good());
+            good.for_each(|m| m.torn = true);
+            (array.really_dirty, wrong) = (false, false);
+        }
         if wrong {
             self.violate(format!("{name}: copies out of step were declared clean"));
         }

@@ -325,6 +325,13 @@ impl Array {
             )
     }
 
+    /// A resync would write what a half-filled copy has over the good ones.
+    #[must_use]
+    pub fn half_filled_source(&self) -> bool {
+        let half = |m: &Member| m.rebuilding() && !m.replacement;
+        self.level == Level::Raid10 && self.members.iter().any(half)
+    }
+
     /// The member on this device.
     #[must_use]
     pub fn member(&self, dev: DevNo) -> Option<&Member> {

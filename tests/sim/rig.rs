@@ -69,15 +69,21 @@ impl Rig {
 
     /// The power goes while something is being written, and comes back.
     pub(crate) fn power_cut(&mut self) {
-        self.kernel.with(|world| {
+        self.start_of_the_host(|world| {
             world.power_cut(true);
             let names: Vec<String> = world.stopped.keys().cloned().collect();
             for name in names {
                 world.assemble_found(&name, false);
             }
         });
+    }
+
+    /// The host goes down and comes back, with what happens until the daemon starts.
+    pub(crate) fn start_of_the_host<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = self.kernel.with(change);
         self.ledger.host_went_down();
         self.restart();
+        result
     }
 
     /// Steps until nothing is left to be taken in.

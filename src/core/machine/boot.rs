@@ -6,9 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::task::Task;
 use super::{LedgerState, Machine, Record};
+use crate::action::Action;
 use crate::facts::ArrayFacts;
-use crate::id::LunId;
+use crate::id::{LunId, OpId};
 use crate::model::{NotificationEvent, Phase};
 use crate::project;
 
@@ -82,15 +84,48 @@ impl Machine {
     }
 
     fn doubt(&mut self, id: LunId, name: &str) {
+        let mut text = format!(
+            "a copy of {name} was being filled when the host went down: what was written in that \
+             moment may differ between its copies until a recovery has repaired it"
+        );
+        if self.array_of(id).is_some_and(project::half_filled_source) {
+            text.push_str(
+                "; `lunctl recover` it before anything writes to it: a first write has newer kernels \
+                 bring it in step from the half-filled copy",
+            );
+        }
+        self.mark_unproven(id, text);
+    }
+
+    /// An operation is about to have the kernel fill what is missing before the copies are brought in step.
+    pub(super) fn puts_off_resync(&mut self, id: OpId, action: &Action) {
+        // A cancel clears what an interrupted repair has left, with all copies in step.
+        let cancelling = |task: &Task| task.cancel.is_some();
+        if !matches!(action, Action::ClearResyncStart { .. })
+            || self.tasks.get(&id).is_some_and(cancelling)
+        {
+            return;
+        }
+        if let Some((lun, name)) = self.ops.get(&id).map(|op| (op.lun, op.lun_name.clone())) {
+            self.put_off_resync(lun, &name);
+        }
+    }
+
+    /// Writes down that a repair has to do what a resync would have done.
+    pub(super) fn put_off_resync(&mut self, id: LunId, name: &str) {
+        let text = format!(
+            "{name} is filled before its copies are brought in step, for the kernel would take the \
+             half-filled copy for a source: they may differ until a recovery has repaired it"
+        );
+        self.mark_unproven(id, text);
+    }
+
+    fn mark_unproven(&mut self, id: LunId, text: String) {
         match self.luns.get_mut(&id) {
             Some(entry) if !entry.unproven => entry.unproven = true,
             _ => return,
         }
         self.record_lun(id, false);
-        let text = format!(
-            "a copy of {name} was being filled when the host went down: what was written in that \
-             moment may differ between its copies until a recovery has repaired it"
-        );
         self.notify(Some(NotificationEvent::LunModify), Some(id), None, text);
     }
 

@@ -159,7 +159,7 @@ impl Machine {
         let Some(array) = self.array_of(lun).cloned() else {
             return;
         };
-        if self.is_being_assembled(id, &array) {
+        if self.is_being_assembled(id, &array) || !self.recognise_targets(id, &array) {
             return self.look_again(id, Some(RETRY_MS));
         }
         self.take_up_again(id, &array);
@@ -317,6 +317,7 @@ impl Machine {
     pub(super) fn intend(&mut self, id: OpId, action: Action) {
         let at = self.now.wall;
         let lun = self.ops.get(&id).map(|op| op.lun);
+        self.puts_off_resync(id, &action);
         let still = lun.and_then(|lun| self.array_of(lun)).is_some_and(frozen);
         let Some(op) = self.ops.get_mut(&id) else {
             return;
@@ -412,7 +413,9 @@ impl Machine {
         }
         match owner {
             Some(ActOwner::Op(op)) => self.op_acted(op, result),
-            Some(ActOwner::Release { lun, token }) => self.released_by_call(lun, token, result),
+            Some(ActOwner::Release { lun, token, rest }) => {
+                self.released_by_call(lun, token, rest, result);
+            }
             Some(ActOwner::Reassert { lun }) => self.reasserted(lun, result),
             None => {}
         }

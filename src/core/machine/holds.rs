@@ -1,12 +1,14 @@
 //! Holds: a LUN whose recovery somebody stopped stands still until it is recovered or released,
 //! whoever else starts it meanwhile.
 
+use super::exec::frozen;
 use super::task::{ActOwner, FREEZE_GUARD_MS, HOLD_RETRY_MS, Task};
 use super::{ActId, Machine, Record, Reply, Token};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{Fact, SyncAction, SyncFacts};
 use crate::id::{LunId, OpId};
+use crate::project;
 
 impl Machine {
     /// Writes down that a LUN stands still until somebody releases it.
@@ -53,22 +55,40 @@ impl Machine {
             let lun = array;
             return self.reply(token, Err(Error::AnotherCall { lun, op, doing }));
         }
-        let token = Some(token);
-        self.act(
-            ActOwner::Release { lun, token },
-            Action::SetSync {
-                array,
-                word: SyncWord::Idle,
-            },
-        );
+        let mut actions = Vec::new();
+        let facts = self.array_of(lun);
+        if facts.is_some_and(project::half_filled_source) {
+            if !facts.is_some_and(frozen) {
+                let (array, word) = (array.clone(), SyncWord::Frozen);
+                actions.push(Action::SetSync { array, word });
+            }
+            let array = array.clone();
+            self.put_off_resync(lun, &array);
+            actions.push(Action::ClearResyncStart { array });
+        }
+        let word = SyncWord::Idle;
+        actions.push(Action::SetSync { array, word });
+        self.release_by(lun, Some(token), actions);
+    }
+
+    /// The next of the actions that end a hold.
+    fn release_by(&mut self, lun: LunId, token: Option<Token>, mut rest: Vec<Action>) {
+        if !rest.is_empty() {
+            let action = rest.remove(0);
+            self.act(ActOwner::Release { lun, token, rest }, action);
+        }
     }
 
     pub(super) fn released_by_call(
         &mut self,
         lun: LunId,
         token: Option<Token>,
+        rest: Vec<Action>,
         result: Result<(), Error>,
     ) {
+        if result.is_ok() && !rest.is_empty() {
+            return self.release_by(lun, token, rest);
+        }
         if result.is_ok() {
             self.drop_hold(lun);
         } else if let (None, Err(error)) = (token, &result) {
@@ -95,7 +115,7 @@ impl Machine {
     pub(super) fn hold_act_late(&mut self, id: ActId) {
         let after_ms = self.policy.deadline_ms;
         let (lun, asked) = match self.acts.get_mut(&id) {
-            Some(ActOwner::Release { lun, token }) => (*lun, token.take()),
+            Some(ActOwner::Release { lun, token, .. }) => (*lun, token.take()),
             Some(ActOwner::Reassert { lun }) => (*lun, None),
             Some(ActOwner::Op(_)) | None => return,
         };

@@ -2,12 +2,35 @@
 
 use super::Machine;
 use crate::Error;
-use crate::facts::{ArrayFacts, MemberFacts};
+use crate::facts::{ArrayFacts, IdentityKind, MemberFacts};
 use crate::id::OpId;
 use crate::model::NotificationEvent;
 use crate::plan::Plan;
 
 impl Machine {
+    /// Finds the drives that an operation fills again: a start of the host may have given them other
+    /// numbers, and for a while udev has not told yet which they are. False: that has to be waited for.
+    pub(super) fn recognise_targets(&mut self, id: OpId, array: &ArrayFacts) -> bool {
+        let devices = &self.inventory.devices;
+        let nameless = array.members.iter().any(|member| {
+            let device = member.dev.known().and_then(|dev| devices.get(dev));
+            device.is_some_and(|device| device.id_kind == IdentityKind::DevNo)
+        });
+        let mut found = true;
+        if let Some(op) = self.ops.get_mut(&id) {
+            for target in &mut op.targets {
+                match devices.values().find(|device| device.id == target.id) {
+                    Some(device) => {
+                        target.dev = device.dev;
+                        target.name.clone_from(&device.name);
+                    }
+                    None => found = false,
+                }
+            }
+        }
+        found || !nameless || self.now.mono >= self.await_until
+    }
+
     /// A drive that an earlier plan meant to fill, and that this one passes over although nothing has been
     /// done to it, is no target: that it is no member in the end is no failure of it.
     pub(super) fn forget_passed_over(&mut self, id: OpId, plan: &Plan, array: &ArrayFacts) {

@@ -169,8 +169,13 @@ impl Task {
 pub(super) enum ActOwner {
     /// A step of an operation.
     Op(OpId),
-    /// `release`: ends a hold; without a token once the call was told that it takes long.
-    Release { lun: LunId, token: Option<Token> },
+    /// `release`: ends a hold; without a token once the call was told that it takes long. `rest`:
+    /// what comes after the action.
+    Release {
+        lun: LunId,
+        token: Option<Token>,
+        rest: Vec<Action>,
+    },
     /// Freezes a held LUN again.
     Reassert { lun: LunId },
 }

@@ -3,6 +3,7 @@
 use crate::action::{Action, FormerOf, SyncWord, Target};
 use crate::facts::{SyncAction, SyncFacts};
 use crate::model::Phase;
+use crate::project;
 
 use super::spare::{Candidate, Method, Verdict};
 use super::view::View;
@@ -70,6 +71,21 @@ impl<'v, 'a> Draft<'v, 'a> {
             self.step(
                 Action::MakeReadWrite { array },
                 "nothing is recovered while the array waits for its first write",
+            );
+        }
+    }
+
+    /// Has the kernel fill what is missing before it brings a RAID10 in step, for which it would take a
+    /// half-filled copy for a source ([`project::half_filled_source`]). The repair that takes the place of the
+    /// resync comes after the fill.
+    pub(super) fn fill_before_resync(&mut self) {
+        if project::half_filled_source(self.view.ctx.array) {
+            self.freeze();
+            let array = self.view.name();
+            self.step(
+                Action::ClearResyncStart { array },
+                "the kernel would bring the copies in step from the half-filled one; they are repaired \
+                 after it is filled",
             );
         }
     }

@@ -107,6 +107,7 @@ fn resume(
     let mut draft = Draft::new(view, Phase::Rebuild, rule)
         .candidates(candidates)
         .leaves_missing(leaves);
+    draft.fill_before_resync();
     draft.wake();
     draft.start(SyncWord::Recover, "the recovery continues where it stopped");
     let name = view.name();
@@ -127,6 +128,7 @@ fn re_add(view: &View<'_>, holes: &[u32], candidates: Vec<Candidate>, picks: &[C
     let mut draft = Draft::new(view, Phase::ReAdd, rule)
         .candidates(candidates)
         .leaves_missing(leaves);
+    draft.fill_before_resync();
     draft.wake();
     for pick in picks
         .iter()
@@ -163,6 +165,7 @@ fn rebuild(
     let mut draft = Draft::new(view, Phase::Rebuild, rule)
         .candidates(candidates)
         .leaves_missing(leaves);
+    draft.fill_before_resync();
     draft.wake();
     if bind {
         clear_slots(view, holes, &mut draft);

@@ -183,6 +183,21 @@ pub fn is_dirty(array: &ArrayFacts) -> Option<bool> {
         .map(|start| matches!(start, Position::At(_)))
 }
 
+/// Whether the kernel may take a half-filled copy for a source: it brings a RAID10 in step before it fills
+/// what is missing (6.12, 7.2: `drivers/md/md.c:md_choose_sync_action`), reads every member that is in a slot
+/// (`drivers/md/raid10.c:raid10_sync_request`), and writes what the lowest slot has over the other copies.
+#[must_use]
+pub fn half_filled_source(array: &ArrayFacts) -> bool {
+    let half = |member: &MemberFacts| {
+        let state = member.state.known();
+        let in_slot = matches!(member.slot.known(), Some(Slot::At(_)));
+        in_slot && state.is_some_and(|state| !state.in_sync && !state.faulty && !state.replacement)
+    };
+    array.level.known() == Some(&Level::Raid10)
+        && is_dirty(array) != Some(false)
+        && array.members.iter().any(half)
+}
+
 /// Whether a member that still works shows signs of failing: write errors, a wish to be replaced,
 /// recorded bad blocks.
 #[must_use]

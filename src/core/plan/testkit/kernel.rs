@@ -3,7 +3,7 @@
 
 use super::{MD0, World, blank, in_sync, spare};
 use crate::action::{Action, SyncWord};
-use crate::facts::{ArrayState, Fact, Level, MemberFacts, Position, Slot, SyncAction};
+use crate::facts::{ArrayState, Fact, Level, MemberFacts, Position, Slot, SyncAction, SyncFacts};
 use crate::id::DriveId;
 use crate::plan::view::Part;
 
@@ -16,7 +16,11 @@ impl World {
             .unwrap_or_default();
         match action {
             Action::SetSync { word, .. } => self.word(*word),
-            Action::ClearResyncStart { .. } => panic!("not for plans"),
+            Action::ClearResyncStart { .. } => {
+                let frozen = |sync: &SyncFacts| sync.action == Fact::Known(SyncAction::Frozen);
+                assert!(self.array().sync.as_ref().is_some_and(frozen), "EBUSY");
+                self.array_mut().resync_start = Fact::Known(Position::Done);
+            }
             Action::WholeRange { .. } => {
                 if let Some(sync) = self.array_mut().sync.as_mut() {
                     sync.sync_min = Fact::Known(0);

@@ -39,6 +39,34 @@ fn a_held_resync_continues_with_the_word_resync() {
     );
 }
 
+/// Kernels from 6.12 would bring it in step first, from the half-filled copy.
+#[test]
+fn a_half_filled_raid10_is_filled_before_it_is_brought_in_step() {
+    for held in [true, false] {
+        let mut world = World::new(Level::Raid10, 4);
+        world.pull("d2");
+        world.member("s", Slot::At(2), spare());
+        world.facts_mut("s").recovery_start = Fact::Known(Position::At(4096));
+        world.array_mut().resync_start = Fact::Known(Position::At(0));
+        world.array_mut().state = Fact::Known(ArrayState::ReadAuto);
+        world.held = held;
+        let shown = if held {
+            SyncAction::Frozen
+        } else {
+            SyncAction::Idle
+        };
+        world.show(shown, false);
+        let plan = planned(&world, &RECOVER);
+        let freeze = (!held).then_some("frozen");
+        let rest = ["clear resync_start", "rw", "recover"];
+        let wanted: Vec<&str> = freeze.into_iter().chain(rest).collect();
+        assert_eq!(words(&plan), wanted);
+        // Other levels only ever write to it.
+        world.array_mut().level = Fact::Known(Level::Raid1);
+        assert!(!words(&planned(&world, &RECOVER)).contains(&"clear resync_start".to_owned()));
+    }
+}
+
 #[test]
 fn a_pass_that_has_come_some_way_is_not_joined() {
     let mut world = World::new(Level::Raid6, 5);
