@@ -186,6 +186,7 @@ impl World {
             // What is filled next is to be repaired then: until it is, the copies may differ.
             let good = array.members.iter_mut().filter(|m| m.good());
             good.for_each(|m| m.torn = true);
+            array.mismatch_real += 8;
             (array.really_dirty, wrong) = (false, false);
         }
         if wrong {

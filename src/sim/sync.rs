@@ -306,6 +306,8 @@ impl World {
                 array.resync_start = None;
                 array.really_dirty = false;
                 array.mismatch_real = 0;
+                let good = array.members.iter_mut().filter(|m| m.good());
+                good.for_each(|m| m.torn = false);
             }
             SyncAction::Check => array.mismatch_shown = array.mismatch_real,
             SyncAction::Repair => {

@@ -328,7 +328,8 @@ impl Array {
     /// A resync would write what a half-filled copy has over the good ones.
     #[must_use]
     pub fn half_filled_source(&self) -> bool {
-        let half = |m: &Member| m.rebuilding() && !m.replacement;
+        let good_in = |slot| self.members.iter().any(|m| m.good() && m.slot == slot);
+        let half = |m: &Member| m.rebuilding() && !(m.replacement && good_in(m.slot));
         self.level == Level::Raid10 && self.members.iter().any(half)
     }
 

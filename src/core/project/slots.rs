@@ -188,10 +188,19 @@ pub fn is_dirty(array: &ArrayFacts) -> Option<bool> {
 /// (`drivers/md/raid10.c:raid10_sync_request`), and writes what the lowest slot has over the other copies.
 #[must_use]
 pub fn half_filled_source(array: &ArrayFacts) -> bool {
-    let half = |member: &MemberFacts| {
-        let state = member.state.known();
-        let in_slot = matches!(member.slot.known(), Some(Slot::At(_)));
-        in_slot && state.is_some_and(|state| !state.in_sync && !state.faulty && !state.replacement)
+    let good_in = |slot: &Slot| {
+        array.members.iter().any(|member| {
+            let good = member.state.is_known_and(|s| s.in_sync && !s.faulty);
+            good && member.slot.known() == Some(slot)
+        })
+    };
+    // What replaces a member that failed meanwhile takes its place before anything is begun.
+    let half = |member: &MemberFacts| match (member.slot.known(), member.state.known()) {
+        (Some(slot @ Slot::At(_)), Some(state)) => {
+            let alone = !state.replacement || !good_in(slot);
+            !state.in_sync && !state.faulty && alone
+        }
+        _ => false,
     };
     array.level.known() == Some(&Level::Raid10)
         && is_dirty(array) != Some(false)
