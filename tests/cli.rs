@@ -40,7 +40,7 @@ fn lunctl() -> &'static PathBuf {
 }
 
 /// Runs a test on a machine, once the program is there: to build it may take longer than a test may.
-fn on(scenario: &str, test: impl AsyncFnOnce(&Rig, User)) {
+pub(crate) fn on(scenario: &str, test: impl AsyncFnOnce(&Rig, User)) {
     lunctl();
     crate::rig::on(scenario, test);
 }
@@ -62,21 +62,21 @@ fn newest(folder: &Path) -> SystemTime {
 
 /// What a run of `lunctl` ended with.
 #[derive(Debug)]
-struct Run {
+pub(crate) struct Run {
     code: i32,
-    stdout: String,
+    pub(crate) stdout: String,
     stderr: String,
 }
 
 impl Run {
     /// Its one JSON document.
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The same run, which must have ended with this code.
     #[track_caller]
-    fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
@@ -115,7 +115,7 @@ fn command(address: &str, line: &str) -> Command {
 }
 
 /// Runs `lunctl` to its end, off the test's own loop.
-async fn run(rig: &Rig, line: &str) -> Run {
+pub(crate) async fn run(rig: &Rig, line: &str) -> Run {
     let mut command = command(rig.address(), line);
     tokio::task::spawn_blocking(move || command.output().unwrap().into())
         .await
@@ -123,7 +123,7 @@ async fn run(rig: &Rig, line: &str) -> Run {
 }
 
 /// Runs `lunctl --json` to its end.
-async fn json(rig: &Rig, line: &str) -> Run {
+pub(crate) async fn json(rig: &Rig, line: &str) -> Run {
     run(rig, &format!("{line} --json")).await
 }
 

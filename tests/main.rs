@@ -9,6 +9,7 @@
 mod bus;
 mod cli;
 mod crash;
+mod docs;
 mod rig;
 mod sim;
 mod tidy;
