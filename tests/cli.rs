@@ -1,5 +1,6 @@
 //! `lunctl` as scripts meet it: exit codes and documents.
 
+mod host;
 mod manners;
 mod past;
 mod watch;

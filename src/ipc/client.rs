@@ -1,5 +1,7 @@
 //! The client's side: a connection, and errors told apart.
 
+use std::os::unix::net::UnixStream;
+
 use lun_core::Hresult;
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, OwnedObjectPath, fdo};
@@ -142,6 +144,18 @@ impl Client {
             "session" => zbus::connection::Builder::session(),
             address => zbus::connection::Builder::address(address),
         };
+        Self::build(builder).await
+    }
+
+    /// Connects to the bus at the other end of a stream, wherever that is.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when no bus answers there.
+    pub async fn over(stream: UnixStream) -> Result<Self, ClientError> {
+        Self::build(zbus::connection::Builder::unix_stream(stream)).await
+    }
+
+    async fn build(builder: zbus::connection::Builder<'_>) -> Result<Self, ClientError> {
         let unreachable = |error: zbus::Error| ClientError::Unreachable(error.to_string());
         Ok(Self {
             connection: builder.build().await.map_err(unreachable)?,

@@ -21,6 +21,7 @@ use zbus::message::Type;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, proxy::CacheProperties};
 
 use crate::failure::{Failure, NO_OBJECT};
+use crate::host::Host;
 
 /// Where to look for the service: `system`, `session`, or a D-Bus address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,24 +71,25 @@ pub(crate) enum Wake {
 #[derive(Debug)]
 pub(crate) struct Client {
     ipc: lun_ipc::Client,
-    bus: Bus,
+    here: bool,
 }
 
 impl Client {
-    /// Connects to the bus.
-    pub(crate) async fn connect(bus: &Bus) -> Result<Self, Failure> {
-        let ipc = lun_ipc::Client::connect(&bus.0)
-            .await
-            .map_err(Failure::from)?;
+    /// Connects to a bus of this host, or to the system bus of another one.
+    pub(crate) async fn connect(bus: &Bus, host: Option<&Host>) -> Result<Self, Failure> {
+        let ipc = match host {
+            Some(host) => lun_ipc::Client::over(host.reach()?).await,
+            None => lun_ipc::Client::connect(&bus.0).await,
+        };
         Ok(Self {
-            ipc,
-            bus: bus.clone(),
+            ipc: ipc.map_err(Failure::from)?,
+            here: host.is_none() && bus.is_system(),
         })
     }
 
-    /// Where the service was looked for.
-    pub(crate) const fn bus(&self) -> &Bus {
-        &self.bus
+    /// Whether this host's own service answers, as far as that can be told.
+    pub(crate) const fn is_here(&self) -> bool {
+        self.here
     }
 
     /// Everything that clients may see.

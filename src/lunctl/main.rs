@@ -6,6 +6,7 @@ mod cmd;
 mod duration;
 mod failure;
 mod follow;
+mod host;
 mod json;
 mod run;
 mod suggest;

@@ -30,17 +30,27 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn execute(cli: &Cli, ui: &Ui) -> Result<u8, Failure> {
+    if cli.host.is_some() && !cli.bus.is_system() {
+        return Err(
+            Failure::usage("--host asks the system bus of that host, and no other bus")
+                .hint("leave --bus out, and unset LUND_BUS"),
+        );
+    }
     // One thread is plenty: everything that is done here is waiting for the service.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::unreachable(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
-        let client = Client::connect(&cli.bus).await?;
+    let ended = runtime.block_on(async {
+        let client = Client::connect(&cli.bus, cli.host.as_ref()).await?;
         match cmd::run(&cli.command, &client, ui).await {
             Err(failure) => Err(with_suggestion(failure, &client).await),
             done => done,
         }
+    });
+    ended.map_err(|failure| match &cli.host {
+        Some(host) => host.advise(failure),
+        None => failure,
     })
 }
 
@@ -155,6 +165,7 @@ mod tests {
             "lunctl history --limit 1001",
             "lunctl events --since now",
             "lunctl why",
+            "lunctl list --host=-oProxyCommand=true",
         ] {
             assert_eq!(refusal(line), failure::USAGE, "{line}");
         }
@@ -184,6 +195,7 @@ mod tests {
             "lunctl why md0 --json",
             "lunctl refresh --bus session",
             "lunctl --bus unix:path=/tmp/bus reenumerate",
+            "lunctl -H root@far list",
         ] {
             assert!(Cli::try_parse_from(arguments(line)).is_ok(), "{line}");
         }

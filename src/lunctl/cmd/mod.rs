@@ -24,6 +24,7 @@ use clap::{Parser, Subcommand};
 
 use crate::client::{Bus, Client};
 use crate::failure::{DONE, Failure};
+use crate::host::Host;
 use crate::json;
 use crate::ui::Ui;
 
@@ -54,9 +55,20 @@ pub(crate) struct Cli {
         global = true,
         env = "LUND_BUS",
         default_value = "system",
-        value_name = "BUS"
+        value_name = "BUS",
+        help_heading = "Common options"
     )]
     pub(crate) bus: Bus,
+
+    /// Ask the service of another host, reached with ssh
+    #[arg(
+        short = 'H',
+        long,
+        global = true,
+        value_name = "[USER@]HOST",
+        help_heading = "Common options"
+    )]
+    pub(crate) host: Option<Host>,
 
     /// What to do
     #[command(subcommand)]

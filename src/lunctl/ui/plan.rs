@@ -40,7 +40,7 @@ pub(crate) async fn present(
         .find(|lun| lun.id == plan.lun)
         .map_or(name, |lun| lun.name.as_str());
     // The limit is this machine's; another machine's bus says nothing about it.
-    let limit = client.bus().is_system().then(kernel_limit).flatten();
+    let limit = client.is_here().then(kernel_limit).flatten();
     let basis = basis(plan, &host.ops, limit);
     if ui.json() {
         ui.document(&to_document(plan, lun_name, basis)?)?;
