@@ -30,6 +30,9 @@ install -D -m 0644 "$here/lund.service" "$destdir/lib/systemd/system/lund.servic
 install -D -m 0644 "$here/org.lund.Vds1.conf" "$destdir/usr/share/dbus-1/system.d/org.lund.Vds1.conf"
 install -D -m 0644 "$here/org.lund.Vds1.service" \
     "$destdir/usr/share/dbus-1/system-services/org.lund.Vds1.service"
+install -D -m 0644 "$here/completion/lunctl.bash" "$destdir/usr/share/bash-completion/completions/lunctl"
+install -D -m 0644 "$here/completion/_lunctl" "$destdir/usr/share/zsh/vendor-completions/_lunctl"
+install -D -m 0644 "$here/completion/lunctl.fish" "$destdir/usr/share/fish/vendor_completions.d/lunctl.fish"
 install -d -m 0755 "$destdir/etc/lund/lund.d"
 # An administrator's configuration is never overwritten.
 if [ ! -e "$destdir/etc/lund/lund.toml" ]; then

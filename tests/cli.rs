@@ -1,5 +1,6 @@
 //! `lunctl` as scripts meet it: exit codes and documents.
 
+mod complete;
 mod host;
 mod manners;
 mod past;

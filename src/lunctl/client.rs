@@ -16,7 +16,7 @@ use lun_ipc::{
     RecoverOptions, RemoteError, ReplaceOptions, SpareOptions,
 };
 use serde::de::DeserializeOwned;
-use zbus::fdo::PropertiesProxy;
+use zbus::fdo::{DBusProxy, PropertiesProxy};
 use zbus::message::Type;
 use zbus::{MatchRule, MessageStream, OwnedObjectPath, proxy::CacheProperties};
 
@@ -95,6 +95,18 @@ impl Client {
     /// Everything that clients may see.
     pub(crate) async fn snapshot(&self) -> Result<HostView, Failure> {
         parse("Describe", &call(self.provider().await?.describe().await)?)
+    }
+
+    /// The same of a service that runs; [`None`] where none does. Nothing is started by asking.
+    pub(crate) async fn snapshot_of_running(&self) -> Result<Option<HostView>, Failure> {
+        let bus = call(DBusProxy::new(self.ipc.connection()).await)?;
+        let name = call(BUS_NAME.try_into())?;
+        let owned = bus.name_has_owner(name).await;
+        if call(owned.map_err(zbus::Error::from))? {
+            self.snapshot().await.map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// A LUN by name.

@@ -3,6 +3,7 @@
 
 mod client;
 mod cmd;
+mod complete;
 mod duration;
 mod failure;
 mod follow;
@@ -16,5 +17,6 @@ mod ui;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    complete::answer();
     run::run(std::env::args_os().collect())
 }

@@ -2,6 +2,23 @@
 
 use super::lab::Lab;
 
+/// A tab after the beginning of a LUN's name, in a bash that sits in a terminal.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn bash_completes_the_name_of_a_lun() {
+    let lab = Lab::start("completion");
+    lab.sh("disks 2; FIRST=0 array md77 raid1 2 --bitmap=none");
+    lab.until("md77", "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
+    let typed = r"source /usr/share/bash-completion/completions/lunctl\nlunctl sho\tm\t--json >/tmp/shown\nexit\n";
+    let name = lab.sh(&format!(
+        "printf '{typed}' | TERM=dumb script -qec 'bash --norc -i' /tmp/typescript; \
+         jq -r .name /tmp/shown || {{ cat /tmp/typescript; exit 1; }}"
+    ));
+    assert!(name.trim().ends_with("md77"), "{name}");
+    lab.sh("test -s /usr/share/zsh/vendor-completions/_lunctl; \
+            test -s /usr/share/fish/vendor_completions.d/lunctl.fish;");
+}
+
 /// The real bridge and the real system bus, with a login that does not leave the machine.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]

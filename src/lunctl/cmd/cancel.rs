@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure, TIMED_OUT};
 use crate::follow;
 use crate::json;
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
     /// Operation number or LUN
-    #[arg(value_name = "OP|LUN")]
+    #[arg(value_name = "OP|LUN", add = ArgValueCompleter::new(complete::running))]
     target: Target,
 
     /// Also take the spare that the operation added out of the LUN and return it to the pool

@@ -1,9 +1,11 @@
 //! `lunctl history`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use lun_core::id::OpId;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::json;
 use crate::ui::{Ui, op};
@@ -12,7 +14,7 @@ use crate::ui::{Ui, op};
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     /// LUN; one that is gone is known by its id or last name
-    #[arg(value_name = "LUN")]
+    #[arg(value_name = "LUN", add = ArgValueCompleter::new(complete::luns))]
     lun: Option<String>,
 
     /// So many at most

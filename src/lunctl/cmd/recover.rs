@@ -1,8 +1,10 @@
 //! `lunctl recover`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::Failure;
 use crate::follow::{self, WaitOptions};
 use crate::ui::{Ui, plan};
@@ -14,11 +16,11 @@ use crate::ui::{Ui, plan};
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// LUN
-    #[arg(value_name = "LUN")]
+    #[arg(value_name = "LUN", add = ArgValueCompleter::new(complete::luns))]
     lun: String,
 
     /// Take this drive as the spare and no other
-    #[arg(long, value_name = "DRIVE")]
+    #[arg(long, value_name = "DRIVE", add = ArgValueCompleter::new(complete::spares))]
     spare: Option<String>,
 
     /// Also rewrite parity or copies that differ

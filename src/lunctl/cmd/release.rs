@@ -1,8 +1,10 @@
 //! `lunctl release`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::json;
 use crate::ui::Ui;
@@ -11,7 +13,7 @@ use crate::ui::Ui;
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseArgs {
     /// LUN
-    #[arg(value_name = "LUN")]
+    #[arg(value_name = "LUN", add = ArgValueCompleter::new(complete::luns))]
     lun: String,
 }
 

@@ -1,8 +1,10 @@
 //! `lunctl replace`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::Failure;
 use crate::follow::{self, WaitOptions};
 use crate::ui::{Ui, plan};
@@ -11,15 +13,15 @@ use crate::ui::{Ui, plan};
 #[derive(Debug, Args)]
 pub(crate) struct ReplaceArgs {
     /// LUN
-    #[arg(value_name = "LUN")]
+    #[arg(value_name = "LUN", add = ArgValueCompleter::new(complete::luns))]
     lun: String,
 
     /// Member to be replaced
-    #[arg(value_name = "DRIVE")]
+    #[arg(value_name = "DRIVE", add = ArgValueCompleter::new(complete::members))]
     drive: String,
 
     /// Copy onto this drive and no other
-    #[arg(long, value_name = "DRIVE")]
+    #[arg(long, value_name = "DRIVE" , add = ArgValueCompleter::new(complete::spares))]
     with: Option<String>,
 
     /// Show what would be done; change nothing

@@ -1,8 +1,10 @@
 //! `lunctl show`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::json;
 use crate::ui::{Ui, lun};
@@ -11,7 +13,7 @@ use crate::ui::{Ui, lun};
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// LUN
-    #[arg(value_name = "LUN")]
+    #[arg(value_name = "LUN", add = ArgValueCompleter::new(complete::luns))]
     lun: String,
 }
 

@@ -1,9 +1,11 @@
 //! `lunctl spare`.
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use lun_core::model::Drive;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::json;
 use crate::ui::{Ui, drive};
@@ -22,7 +24,7 @@ enum SpareCommand {
     /// Registers a drive in the pool: a recovery may then take it and overwrite it
     Add {
         /// Drive
-        #[arg(value_name = "DRIVE")]
+        #[arg(value_name = "DRIVE" , add = ArgValueCompleter::new(complete::nodes))]
         drive: String,
         /// Accept that what is written on the drive now will be lost when it is needed
         #[arg(long)]
@@ -31,7 +33,7 @@ enum SpareCommand {
     /// Takes a drive out of the pool
     Remove {
         /// Drive
-        #[arg(value_name = "DRIVE")]
+        #[arg(value_name = "DRIVE", add = ArgValueCompleter::new(complete::pool))]
         drive: String,
     },
 }

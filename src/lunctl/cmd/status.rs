@@ -1,8 +1,10 @@
 //! `lunctl status`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::target::{self, Target, Which};
 use crate::ui::{Ui, op};
@@ -14,7 +16,7 @@ use crate::ui::{Ui, op};
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Operation number or LUN
-    #[arg(value_name = "OP|LUN")]
+    #[arg(value_name = "OP|LUN", add = ArgValueCompleter::new(complete::operations))]
     target: Target,
 }
 

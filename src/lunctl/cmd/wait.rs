@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use crate::client::Client;
+use crate::complete;
 use crate::duration;
 use crate::failure::Failure;
 use crate::follow;
@@ -19,7 +21,7 @@ use crate::ui::Ui;
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     /// Operation numbers or LUNs
-    #[arg(value_name = "OP|LUN", required = true)]
+    #[arg(value_name = "OP|LUN", required = true, add = ArgValueCompleter::new(complete::running))]
     targets: Vec<Target>,
 
     /// Give up waiting after this long (2s, 5m, 1h or seconds); the operations go on

@@ -96,7 +96,7 @@ pub(super) fn of_lun(drives: &[Drive]) -> String {
 }
 
 /// A VDS name without the prefix of its enumeration: `VDS_DRS_ONLINE` is `ONLINE` to people.
-pub(super) fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     name.splitn(3, '_').nth(2).unwrap_or(name).to_owned()
 }
 
