@@ -33,6 +33,9 @@ install -D -m 0644 "$here/org.lund.Vds1.service" \
 install -D -m 0644 "$here/completion/lunctl.bash" "$destdir/usr/share/bash-completion/completions/lunctl"
 install -D -m 0644 "$here/completion/_lunctl" "$destdir/usr/share/zsh/vendor-completions/_lunctl"
 install -D -m 0644 "$here/completion/lunctl.fish" "$destdir/usr/share/fish/vendor_completions.d/lunctl.fish"
+for page in "$here"/man/*.[1-8]; do
+    install -D -m 0644 "$page" "$destdir/usr/share/man/man${page##*.}/${page##*/}"
+done
 install -d -m 0755 "$destdir/etc/lund/lund.d"
 # An administrator's configuration is never overwritten.
 if [ ! -e "$destdir/etc/lund/lund.toml" ]; then

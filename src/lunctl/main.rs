@@ -9,6 +9,8 @@ mod failure;
 mod follow;
 mod host;
 mod json;
+#[cfg(test)]
+mod man;
 mod run;
 mod suggest;
 mod target;

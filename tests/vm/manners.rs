@@ -16,7 +16,8 @@ fn bash_completes_the_name_of_a_lun() {
     ));
     assert!(name.trim().ends_with("md77"), "{name}");
     lab.sh("test -s /usr/share/zsh/vendor-completions/_lunctl; \
-            test -s /usr/share/fish/vendor_completions.d/lunctl.fish;");
+            test -s /usr/share/fish/vendor_completions.d/lunctl.fish; \
+            for page in man1/lunctl.1 man8/lund.8 man5/lund.toml.5; do test -s /usr/share/man/$page; done");
 }
 
 /// The real bridge and the real system bus, with a login that does not leave the machine.
