@@ -1,6 +1,8 @@
 //! The documents against what they speak of.
 
 mod json;
+mod operations;
+mod safety;
 
 use std::path::Path;
 use std::process::Command;
