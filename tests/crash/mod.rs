@@ -31,7 +31,7 @@ impl Orders {
             Err(_) => without,
         };
         Self {
-            rounds: number("LUND_CRASH_ROUNDS", 12),
+            rounds: number("LUND_CRASH_ROUNDS", 8),
             seed: number("LUND_CRASH_SEED", 1),
             only: match std::env::var("LUND_CRASH_ONLY").as_deref() {
                 Ok("daemon") => Some(Only::Daemon),
