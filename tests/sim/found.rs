@@ -3,7 +3,7 @@
 
 use lun_core::action::{Action, SyncWord};
 use lun_core::facts::{IdentityKind, Level};
-use lun_core::id::DriveId;
+use lun_core::id::{DriveId, LunId, OpId};
 use lun_core::machine::Command;
 use lun_core::model::{Health, Phase, Role};
 use lun_sim::scenario::by_name;
@@ -12,6 +12,20 @@ use lun_sim::{KernelStyle, Scenario, World};
 use super::rig::Rig;
 
 const STYLES: [KernelStyle; 3] = [KernelStyle::V6_1, KernelStyle::V6_12, KernelStyle::V7];
+
+/// A recovery that has come some way.
+fn half_way(rig: &mut Rig, lun: LunId) -> OpId {
+    rig.call(Command::Recover {
+        lun,
+        spare: None,
+        repair: false,
+        dry_run: false,
+    })
+    .unwrap();
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.until("under way", |rig| rig.op(op).percent > 40);
+    op
+}
 
 fn word(rig: &mut Rig, word: SyncWord) {
     let action = Action::SetSync {
@@ -279,15 +293,7 @@ fn half_filled(style: KernelStyle, release: bool) {
     let mut rig = Rig::new(world);
     rig.add_spare("sdf");
     let lun = rig.lun("md0").id;
-    rig.call(Command::Recover {
-        lun,
-        spare: None,
-        repair: false,
-        dry_run: false,
-    })
-    .unwrap();
-    let op = rig.machine.snapshot().ops[0].id;
-    rig.until("under way", |rig| rig.op(op).percent > 40);
+    let op = half_way(&mut rig, lun);
     rig.call(Command::Cancel {
         op,
         release_spare: false,
@@ -339,15 +345,7 @@ fn a_target_is_recognised_before_its_operation_ends() {
     let mut rig = Rig::new(world);
     rig.add_spare("sdf");
     let lun = rig.lun("md0").id;
-    rig.call(Command::Recover {
-        lun,
-        spare: None,
-        repair: false,
-        dry_run: false,
-    })
-    .unwrap();
-    let op = rig.machine.snapshot().ops[0].id;
-    rig.until("under way", |rig| rig.op(op).percent > 40);
+    let op = half_way(&mut rig, lun);
     let rename = |world: &mut World, id: DriveId, kind: IdentityKind| {
         let mut devices = world.devices.values_mut();
         let device = devices.find(|device| device.name == "sdf").unwrap();
