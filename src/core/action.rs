@@ -57,7 +57,13 @@ pub enum Action {
     SetSync { array: String, word: SyncWord },
     /// Writes `none` to `md/resync_start` of a frozen array (undoes what an interrupted repair
     /// leaves behind on kernels from 7.0).
-    ClearResyncStart { array: String },
+    ClearResyncStart {
+        array: String,
+        /// The copies really are out of step, and a half-filled member is to be filled before a repair
+        /// brings them in step: refused where no member is half filled any more, for then the resync is right.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        fill_first: bool,
+    },
     /// Writes 0 to `md/sync_min` and `max` to `md/sync_max`: a check that was stopped, and tools that
     /// check in parts, leave other bounds behind, and the next check would pass over the rest.
     WholeRange { array: String },
@@ -108,7 +114,7 @@ impl Action {
     pub fn array(&self) -> Option<&str> {
         match self {
             Self::SetSync { array, .. }
-            | Self::ClearResyncStart { array }
+            | Self::ClearResyncStart { array, .. }
             | Self::WholeRange { array }
             | Self::MakeReadWrite { array }
             | Self::AddSpare { array, .. }
@@ -149,8 +155,12 @@ impl fmt::Display for Action {
             Self::SetSync { array, word } => {
                 write!(f, "write `{}` to sync_action of {array}", word.as_str())
             }
-            Self::ClearResyncStart { array } => {
-                write!(f, "forget the pending resync of {array}")
+            Self::ClearResyncStart {
+                array,
+                fill_first: false,
+            } => write!(f, "forget the pending resync of {array}"),
+            Self::ClearResyncStart { array, .. } => {
+                write!(f, "put off the pending resync of {array}")
             }
             Self::WholeRange { array } => write!(f, "have {array} checked from end to end"),
             Self::MakeReadWrite { array } => write!(f, "make {array} writable"),

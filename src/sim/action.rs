@@ -111,7 +111,7 @@ impl World {
         };
         match action {
             Action::SetSync { array, word } => on_array(array, self.set_sync(array, *word)),
-            Action::ClearResyncStart { array } => on_array(array, self.clear_resync(array)),
+            Action::ClearResyncStart { array, .. } => on_array(array, self.clear_resync(array)),
             Action::WholeRange { array } => on_array(array, self.whole_range(array)),
             Action::MakeReadWrite { array } => on_array(array, self.make_read_write(array)),
             Action::AddSpare { array, drive } => self.add_spare(array, drive),

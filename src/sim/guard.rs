@@ -8,7 +8,7 @@ use lun_core::facts::{Level, Slot};
 use lun_core::id::DevNo;
 
 use crate::events::enough_without;
-use crate::world::{Array, Mode, World, errno};
+use crate::world::{Array, Member, Mode, World, errno};
 
 impl World {
     /// The answer of an action that never reaches the kernel; [`None`] for one that does.
@@ -41,6 +41,23 @@ impl World {
                 })),
                 Mode::Running | Mode::ReadAuto => None,
             },
+            Action::ClearResyncStart {
+                array,
+                fill_first: true,
+            } => {
+                let half_filled = self
+                    .arrays
+                    .get(array)?
+                    .members
+                    .iter()
+                    .any(Member::rebuilding);
+                (!half_filled).then(|| {
+                    Err(Error::LunNotReady {
+                        lun: array.clone(),
+                        why: "nothing of it is half filled any more".to_owned(),
+                    })
+                })
+            }
             Action::DropVanished { array, member } => self.refuse_to_drop(array, member),
             Action::Wipe { drive, former } => self
                 .busy(drive)

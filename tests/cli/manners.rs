@@ -52,12 +52,14 @@ fn a_mistyped_verb_is_answered_with_the_one_that_was_meant() {
 /// Runs a line in a terminal (script(1) makes one), with `environment`.
 fn in_a_terminal(address: &str, line: &str, environment: &[(&str, &str)]) -> String {
     let mut terminal = Command::new("script");
+    // What a build server or a desktop sets would be heeded, as it should be.
+    for set_outside in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        terminal.env_remove(set_outside);
+    }
     terminal
         .args(["--quiet", "--return", "--command"])
         .arg(format!("{} {line}", lunctl().display()))
         .arg("/dev/null")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR_FORCE")
         .env("TERM", "xterm-256color")
         .env("LUND_BUS", address)
         .envs(environment.iter().copied())

@@ -35,6 +35,18 @@ const FOUND: &[(u64, &str)] = &[
         3275,
         "a pulled drive that was being filled went unnoticed for ever",
     ),
+    (
+        253_587,
+        "a replacement that another tool began was half filled when the power went: nothing was said",
+    ),
+    (
+        830_609,
+        "a resync was put off for a half-filled copy that was gone by then",
+    ),
+    (
+        995_749,
+        "an array that is still awaited after a boot is no operation without an end",
+    ),
 ];
 
 /// Runs these seeds on all processors.

@@ -1,7 +1,7 @@
 //! What the seeded schedules have found, each as a story of its own: seeds tell another one after
 //! every change of the simulator.
 
-use lun_core::action::{Action, SyncWord};
+use lun_core::action::{Action, SyncWord, Target};
 use lun_core::facts::{IdentityKind, Level};
 use lun_core::id::{DriveId, LunId, OpId};
 use lun_core::machine::Command;
@@ -330,6 +330,48 @@ fn half_filled(style: KernelStyle, release: bool) {
     assert_eq!(end.state, "succeeded", "{}", rig.story());
     assert_eq!(end.phase, Phase::Repair, "{}", rig.story());
     rig.sound();
+}
+
+/// A replacement that the kernel began, half filled when the power went and done before the daemon looked
+/// again: nobody has repaired what may differ, and that is said.
+#[test]
+fn a_replacement_that_others_began_may_differ_after_a_power_cut() {
+    for style in STYLES {
+        let world = Scenario::new()
+            .style(style)
+            .disks(&["sda", "sdb", "sdc", "sdd", "sde"], 64 << 20)
+            .array("md0", Level::Raid6, &["sda", "sdb", "sdc", "sdd"])
+            .spare("sde")
+            .build()
+            .unwrap();
+        let mut rig = Rig::new(world);
+        let want = |world: &mut World| {
+            let id = world.devices.values().find(|d| d.name == "sdb").unwrap();
+            let drive = Target {
+                dev: id.dev,
+                name: id.name.clone(),
+                id: id.id,
+            };
+            let array = "md0".to_owned();
+            world.act(&Action::WantReplacement { array, drive })
+        };
+        rig.happens(want).unwrap();
+        rig.until("begun", |rig| !rig.machine.snapshot().ops.is_empty());
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.until("under way", |rig| rig.op(op).percent > 40);
+        rig.start_of_the_host(|world| {
+            world.power_cut(true);
+            world.assemble_found("md0", false);
+            world.run_until_idle(3_600_000);
+        });
+        let end = rig.finished(op);
+        assert_eq!(end.state, "succeeded", "{}", rig.story());
+        assert!(end.message.contains("may differ"), "{}", rig.story());
+        let repair = rig.recover("md0").unwrap();
+        let end = rig.finished(repair.id);
+        assert_eq!(end.phase, Phase::Repair, "{}", rig.story());
+        rig.sound();
+    }
 }
 
 /// Met by crash rounds: for a while after a start of the host udev has not told which drive is which. A spare

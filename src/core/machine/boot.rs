@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::task::Task;
 use super::{LedgerState, Machine, Record};
 use crate::action::Action;
 use crate::facts::ArrayFacts;
@@ -35,9 +34,11 @@ impl Boot {
         let mut filling = BTreeMap::new();
         for op in &state.ops {
             let phase = matches!(op.phase, Phase::Rebuild | Phase::Replace | Phase::ReAdd);
+            // A replacement that the kernel or another tool began is a rebuild like any other until looked at.
+            let replaces = op.phase == Phase::Replace || !op.retiring.is_empty();
             let unfinished = !op.state.is_finished() || state.holds.contains_key(&op.lun);
             if phase && unfinished && !op.targets.is_empty() {
-                *filling.entry(op.lun).or_default() |= op.phase == Phase::Replace;
+                *filling.entry(op.lun).or_default() |= replaces;
             }
         }
         let known = state.luns.iter().map(|seen| seen.id).collect();
@@ -99,11 +100,14 @@ impl Machine {
 
     /// An operation is about to have the kernel fill what is missing before the copies are brought in step.
     pub(super) fn puts_off_resync(&mut self, id: OpId, action: &Action) {
-        // A cancel clears what an interrupted repair has left, with all copies in step.
-        let cancelling = |task: &Task| task.cancel.is_some();
-        if !matches!(action, Action::ClearResyncStart { .. })
-            || self.tasks.get(&id).is_some_and(cancelling)
-        {
+        let puts_off = matches!(
+            action,
+            Action::ClearResyncStart {
+                fill_first: true,
+                ..
+            }
+        );
+        if !puts_off {
             return;
         }
         if let Some((lun, name)) = self.ops.get(&id).map(|op| (op.lun, op.lun_name.clone())) {

@@ -185,7 +185,10 @@ impl Machine {
             let left = clean_before && project::is_dirty(array) == Some(true);
             let name = array.name.clone();
             let action = if left {
-                Action::ClearResyncStart { array: name }
+                Action::ClearResyncStart {
+                    array: name,
+                    fill_first: false,
+                }
             } else {
                 Action::SetSync {
                     array: name,

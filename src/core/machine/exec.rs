@@ -376,15 +376,23 @@ impl Machine {
         }
     }
 
+    /// Acts at once: an operation has waited for its record, and what holds a LUN again needs none.
     pub(super) fn act(&mut self, owner: ActOwner, action: Action) -> ActId {
+        let (id, effect) = self.prepared(owner, action);
+        self.out.push(effect);
+        id
+    }
+
+    /// An action that counts as under way from now on, yet to be handed out.
+    pub(super) fn prepared(&mut self, owner: ActOwner, action: Action) -> (ActId, Effect) {
         let id = ActId(self.fresh_id());
         self.acts.insert(id, owner);
-        self.out.push(Effect::Act {
+        let effect = Effect::Act {
             id,
             action,
             deadline_ms: self.policy.deadline_ms,
-        });
-        id
+        };
+        (id, effect)
     }
 
     pub(super) fn on_act_late(&mut self, id: ActId) {

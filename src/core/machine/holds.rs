@@ -64,7 +64,10 @@ impl Machine {
             }
             let array = array.clone();
             self.put_off_resync(lun, &array);
-            actions.push(Action::ClearResyncStart { array });
+            actions.push(Action::ClearResyncStart {
+                array,
+                fill_first: true,
+            });
         }
         let word = SyncWord::Idle;
         actions.push(Action::SetSync { array, word });
@@ -75,7 +78,7 @@ impl Machine {
     fn release_by(&mut self, lun: LunId, token: Option<Token>, mut rest: Vec<Action>) {
         if !rest.is_empty() {
             let action = rest.remove(0);
-            self.act(ActOwner::Release { lun, token, rest }, action);
+            self.act_once_told(ActOwner::Release { lun, token, rest }, action);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::Error;
 
 impl Machine {
     pub(super) fn on_persisted(&mut self, id: PersistId, result: Result<(), Error>) {
-        self.told.unanswered.remove(&id);
+        self.answered(id);
         match result {
             Err(error) => self.ledger_fails(&error),
             Ok(()) if self.ledger_degraded.is_some() => self.ledger_is_back(id),

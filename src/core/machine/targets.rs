@@ -65,6 +65,7 @@ impl Machine {
         let Some(op) = self.ops.get_mut(&id) else {
             return;
         };
+        let known = (op.targets.len(), op.retiring.len());
         op.retiring.extend(retiring);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.attached.extend(fresh.iter().map(|target| target.id));
@@ -73,6 +74,9 @@ impl Machine {
             if op.targets.iter().all(|other| other.id != target.id) {
                 op.targets.push(target);
             }
+        }
+        if known != (op.targets.len(), op.retiring.len()) {
+            self.persist_op(id);
         }
     }
 

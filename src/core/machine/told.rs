@@ -4,14 +4,18 @@
 
 use std::collections::BTreeSet;
 
+use super::task::ActOwner;
 use super::{Effect, Machine, PersistId, Record, Reply, Token};
 use crate::Error;
+use crate::action::Action;
 
 /// Records on their way, and answers that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Not answered yet, well or ill.
     pub(super) unanswered: BTreeSet<PersistId>,
+    /// Actions outside of operations, each with the records that must be answered before.
+    waiting: Vec<(BTreeSet<PersistId>, Effect)>,
     /// Answers for clients, in order.
     replies: Vec<(Token, Result<Reply, Error>)>,
 }
@@ -22,6 +26,32 @@ impl Machine {
         self.told.unanswered.insert(id);
         self.out.push(Effect::Persist { id, record });
         id
+    }
+
+    /// The ledger has answered for a record, well or ill: what waited for it goes on.
+    pub(super) fn answered(&mut self, id: PersistId) {
+        self.told.unanswered.remove(&id);
+        for (records, action) in std::mem::take(&mut self.told.waiting) {
+            self.once_told(
+                records.into_iter().filter(|record| *record != id).collect(),
+                action,
+            );
+        }
+    }
+
+    /// Lets an action out when no record is left that must be answered before.
+    fn once_told(&mut self, records: BTreeSet<PersistId>, action: Effect) {
+        if records.is_empty() {
+            self.out.push(action);
+        } else {
+            self.told.waiting.push((records, action));
+        }
+    }
+
+    /// Acts when the ledger has answered for all that it was told so far.
+    pub(super) fn act_once_told(&mut self, owner: ActOwner, action: Action) {
+        let (_, action) = self.prepared(owner, action);
+        self.once_told(self.told.unanswered.clone(), action);
     }
 
     /// Answers a call once all that the answer rests on is in the ledger, or cannot be.

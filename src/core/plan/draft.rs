@@ -83,7 +83,10 @@ impl<'v, 'a> Draft<'v, 'a> {
             self.freeze();
             let array = self.view.name();
             self.step(
-                Action::ClearResyncStart { array },
+                Action::ClearResyncStart {
+                    array,
+                    fill_first: true,
+                },
                 "the kernel would bring the copies in step from the half-filled one; they are repaired \
                  after it is filled",
             );

@@ -7,9 +7,9 @@ use std::time::Duration;
 use lun_core::Error;
 use lun_core::action::{Action, FormerOf, SyncWord, Target};
 use lun_core::error::Unfit;
-use lun_core::facts::{ArrayState, Fact, MemberState, Slot, SyncCompleted};
+use lun_core::facts::{ArrayState, Fact, MemberFacts, MemberState, Slot, SyncCompleted};
 
-use super::array::{bitmap, member_dev, member_folder};
+use super::array::{bitmap, member_dev, member_folder, members};
 use super::read::{names, text};
 use super::tool::{MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
@@ -35,9 +35,7 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
     let hand = Hand { roots, tools };
     match action {
         Action::SetSync { array, word } => hand.set_sync(array, *word),
-        Action::ClearResyncStart { array } => {
-            write_value(&hand.md(array)?.join("resync_start"), "none")
-        }
+        Action::ClearResyncStart { array, fill_first } => hand.clear_resync(array, *fill_first),
         Action::WholeRange { array } => {
             let md = hand.md(array)?;
             write_value(&md.join("sync_min"), "0")?;
@@ -330,6 +328,23 @@ impl Hand<'_> {
                      be replaced"
                 .to_owned(),
         })
+    }
+
+    /// Puts the resync off only while there is a half-filled member to be filled first: once that is
+    /// gone, the resync is what brings the others in step.
+    fn clear_resync(&self, array: &str, fill_first: bool) -> Result<(), Error> {
+        let md = self.md(array)?;
+        let half_filled = |member: &MemberFacts| {
+            let partly = |state: &MemberState| !state.in_sync && !state.faulty;
+            matches!(member.slot.known(), Some(Slot::At(_))) && member.state.is_known_and(partly)
+        };
+        if fill_first && !members(&md).iter().any(half_filled) {
+            return Err(Error::LunNotReady {
+                lun: array.to_owned(),
+                why: "nothing of it is half filled any more".to_owned(),
+            });
+        }
+        write_value(&md.join("resync_start"), "none")
     }
 
     /// The last guard: an array that has lost another member since the plan was made may need what is

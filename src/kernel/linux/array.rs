@@ -191,7 +191,8 @@ fn clustered(md: &Path, mdstat: Option<&MdstatFacts>) -> bool {
         || text(&md.join("bitmap/metadata")).is_ok_and(|text| text.trim() == "clustered")
 }
 
-fn members(md: &Path) -> Vec<MemberFacts> {
+/// Members of the array with this `md` folder.
+pub(crate) fn members(md: &Path) -> Vec<MemberFacts> {
     names(md)
         .iter()
         .filter_map(|folder| member(&md.join(folder), folder.strip_prefix("dev-")?))

@@ -229,8 +229,12 @@ pub(super) fn words(action: &Action) -> String {
             SyncWord::Check => format!("start comparing the copies of {array}"),
             SyncWord::Repair => format!("start rewriting what differs on {array}"),
         },
-        Action::ClearResyncStart { array } => {
-            format!("clear the mark that an interrupted repair left on {array}")
+        Action::ClearResyncStart {
+            array,
+            fill_first: false,
+        } => format!("clear the mark that an interrupted repair left on {array}"),
+        Action::ClearResyncStart { array, .. } => {
+            format!("put off the resync of {array}, to be repaired once it is filled")
         }
         Action::WholeRange { array } => format!("have {array} checked from end to end"),
         Action::MakeReadWrite { array } => format!("make {array} writable"),

@@ -4,7 +4,8 @@
 use lun_core::Error;
 use lun_core::action::Action;
 use lun_core::facts::Fact;
-use lun_core::machine::{ActId, Effect, Input, Reply, Token};
+use lun_core::id::LunId;
+use lun_core::machine::{ActId, Effect, Input, Machine, Reply, Token};
 use lun_kernel::ScanRequest;
 
 use super::rig::{Event, Hung, Rig};
@@ -61,6 +62,7 @@ impl Rig {
         if let Some(part) = self.parts.remove(&id) {
             self.world.end_part(&action, part);
         }
+        self.may_be_put_off(&action);
         let readable = self.checks.readable(&self.world);
         let outcome = self.world.begin(&action);
         self.tally.acts += 1;
@@ -77,6 +79,24 @@ impl Rig {
                 let life = self.life;
                 self.hung.push(Hung { life, id, array });
             }
+        }
+    }
+
+    /// That a repair has to do what a resync would have done is written down before the resync is put off.
+    fn may_be_put_off(&mut self, action: &Action) {
+        let Action::ClearResyncStart {
+            array,
+            fill_first: true,
+        } = action
+        else {
+            return;
+        };
+        let degraded = |machine: &Machine| machine.ledger_degraded().is_some();
+        let lun = self.world.array(array).map(|array| LunId(array.uuid));
+        let told = lun.is_some_and(|lun| self.ledger.committed.tells_of_a_difference(lun));
+        if !told && !self.machine.as_ref().is_some_and(degraded) {
+            let text = format!("the resync of {array} is put off, and the ledger does not know");
+            self.checks.wrong(text);
         }
     }
 

@@ -67,6 +67,12 @@ impl Committed {
         })
     }
 
+    /// Whether it tells that copies of a LUN may differ.
+    #[must_use]
+    pub fn tells_of_a_difference(&self, lun: LunId) -> bool {
+        self.luns.get(&lun).is_some_and(|seen| seen.unproven)
+    }
+
     /// An operation as it was committed last.
     #[must_use]
     pub fn op(&self, id: OpId) -> Option<&Op> {

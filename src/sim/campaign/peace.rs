@@ -10,8 +10,9 @@ use crate::world::World;
 
 /// Virtual time within which everything must come to rest, milliseconds.
 const REST_MS: u64 = 1_800_000;
-/// The safety rescan finds what no hint told of.
-const RESCAN_MS: u64 = 61_000;
+/// The safety rescan finds what no hint told of, and what a start of the host has not assembled is given up
+/// after 90 s: nothing is at rest before.
+const PATIENCE_MS: u64 = 91_000;
 /// Nothing polls at rest: no timer is due before this.
 const QUIET_MS: u64 = 5_000;
 /// Recoveries asked of one array until it must be whole.
@@ -75,9 +76,9 @@ fn heal(world: &mut World) {
     }
 }
 
-/// Lets time pass until nothing is under way, the safety rescan included.
+/// Lets time pass until nothing is under way, the safety rescan and what is awaited after a start included.
 fn come_to_rest(rig: &mut Rig) {
-    rig.run_for(RESCAN_MS);
+    rig.run_for(PATIENCE_MS);
     let limit = rig.now_ms() + REST_MS;
     while !rig.is_calm(QUIET_MS) || rig.world.next_event_ms().is_some() {
         if !rig.next(limit) {

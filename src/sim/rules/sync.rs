@@ -110,6 +110,7 @@ fn an_interrupted_repair_leaves_a_resync_on_7_only() {
         world
             .act(&Action::ClearResyncStart {
                 array: "md0".into(),
+                fill_first: false,
             })
             .unwrap();
         sync(&mut world, SyncWord::Idle).unwrap();
@@ -123,6 +124,7 @@ fn clearing_resync_start_needs_frozen_and_must_not_hide_dirt() {
     let mut world = mirror().dirty().build().unwrap();
     let clear = Action::ClearResyncStart {
         array: "md0".into(),
+        fill_first: false,
     };
     assert_eq!(errno(world.act(&clear)), 16);
     sync(&mut world, SyncWord::Frozen).unwrap();
@@ -132,6 +134,29 @@ fn clearing_resync_start_needs_frozen_and_must_not_hide_dirt() {
             .check_invariants()
             .unwrap_err()
             .contains("declared clean")
+    );
+}
+
+#[test]
+fn a_resync_is_put_off_only_while_a_member_is_half_filled() {
+    let put_off = Action::ClearResyncStart {
+        array: "md0".into(),
+        fill_first: true,
+    };
+    let mut world = disks(&["sda", "sdb", "sdc"])
+        .array("md0", Level::Raid10, &["sda", "sdb"])
+        .lost("sdb")
+        .spare("sdc")
+        .build()
+        .unwrap();
+    sync(&mut world, SyncWord::Recover).unwrap();
+    world.advance_ms(200);
+    sync(&mut world, SyncWord::Frozen).unwrap();
+    world.fail_device("sdc");
+    let answer = world.act(&put_off);
+    assert!(
+        matches!(answer, Err(Error::LunNotReady { .. })),
+        "{answer:?}"
     );
 }
 

@@ -215,7 +215,10 @@ fn action(bench: &dyn Bench, current: char, step: &Step) -> Result<Option<Action
     let array = bench.array_name(current);
     Ok(Some(match step {
         Step::Word(word) => Action::SetSync { array, word: *word },
-        Step::ClearResync => Action::ClearResyncStart { array },
+        Step::ClearResync => Action::ClearResyncStart {
+            array,
+            fill_first: false,
+        },
         Step::WholeRange => Action::WholeRange { array },
         Step::ReadWrite => Action::MakeReadWrite { array },
         Step::Add(drive) => Action::AddSpare {

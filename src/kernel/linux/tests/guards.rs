@@ -35,6 +35,37 @@ fn a_former_member_that_may_be_needed_is_not_erased() {
     );
 }
 
+/// Since the plan was made the half-filled member was taken out: the resync is what the others need.
+#[test]
+fn a_resync_is_put_off_only_while_a_member_is_half_filled() {
+    let machine = Machine::new();
+    machine.mirror(false);
+    let md = "sys/block/md0/md";
+    let clear = |fill_first| {
+        let array = "md0".to_owned();
+        machine.act(&Action::ClearResyncStart { array, fill_first })
+    };
+    machine.put(&format!("{md}/resync_start"), "0\n");
+    for (slot, state) in [("1", "in_sync"), ("none", "spare"), ("1", "faulty")] {
+        machine.put(&format!("{md}/dev-loop1/slot"), &format!("{slot}\n"));
+        machine.put(&format!("{md}/dev-loop1/state"), &format!("{state}\n"));
+        let refused = clear(true);
+        assert!(
+            matches!(refused, Err(Error::LunNotReady { .. })),
+            "{slot} {state}: {refused:?}"
+        );
+        assert_eq!(machine.get(&format!("{md}/resync_start")), "0\n");
+    }
+    machine.put(&format!("{md}/dev-loop1/slot"), "1\n");
+    machine.put(&format!("{md}/dev-loop1/state"), "spare\n");
+    clear(true).unwrap();
+    assert_eq!(machine.get(&format!("{md}/resync_start")), "none");
+    machine.put(&format!("{md}/dev-loop1/state"), "in_sync\n");
+    machine.put(&format!("{md}/resync_start"), "0\n");
+    clear(false).unwrap();
+    assert_eq!(machine.get(&format!("{md}/resync_start")), "none");
+}
+
 /// A member is dropped by name only when nothing is behind the name, and never one with data.
 #[test]
 fn only_a_vanished_member_is_dropped() {
