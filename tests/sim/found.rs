@@ -332,6 +332,35 @@ fn half_filled(style: KernelStyle, release: bool) {
     rig.sound();
 }
 
+/// A resync is put off only when it is written down that a repair has to do what it would have done.
+#[test]
+fn a_release_waits_for_its_record() {
+    let names = ["sda", "sdb", "sdc", "sdd"];
+    let world = Scenario::new()
+        .disks(&[names[0], names[1], names[2], names[3], "sdf"], 64 << 20)
+        .array("md0", Level::Raid10, &names)
+        .lost("sdc")
+        .build()
+        .unwrap();
+    let mut rig = Rig::new(world);
+    rig.add_spare("sdf");
+    let lun = rig.lun("md0").id;
+    let op = half_way(&mut rig, lun);
+    rig.cancel(op, false).unwrap();
+    rig.happens(|world| world.arrays.get_mut("md0").unwrap().resync_start = Some(0));
+    rig.pass(1_000);
+    rig.send(Command::Release { lun });
+    let lines = |rig: &Rig, text: &str| rig.told.iter().filter(|line| line.contains(text)).count();
+    // What a step hands to the ledger and to the kernel is handed over together.
+    while lines(&rig, "until a recovery has repaired it") == 0 {
+        assert!(rig.step(), "{}", rig.story());
+    }
+    let put_off = "fill_first: true } -> Ok";
+    assert_eq!(lines(&rig, put_off), 0, "{}", rig.story());
+    rig.pump();
+    assert_eq!(lines(&rig, put_off), 1, "{}", rig.story());
+}
+
 /// A replacement that the kernel began, half filled when the power went and done before the daemon looked
 /// again: nobody has repaired what may differ, and that is said.
 #[test]
