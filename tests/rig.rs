@@ -122,10 +122,7 @@ impl Rig {
         let state = self.state.path().to_path_buf();
         let thread = std::thread::spawn(move || serve(sim, address, state, stopped));
         self.service = Some(Service { stop, thread });
-        block_on(async {
-            let connection = Client::connect(&self.bus.address).await.unwrap();
-            owned(connection.connection()).await;
-        });
+        block_on(wait_for_name(&self.bus.address, true));
     }
 
     /// Stops the daemon, as `systemctl stop` does.
@@ -133,6 +130,8 @@ impl Rig {
         if let Some(service) = self.service.take() {
             let _ = service.stop.send(());
             service.thread.join().unwrap();
+            // The bus notices a moment later that its connection is closed.
+            block_on(wait_for_name(&self.bus.address, false));
         }
     }
 
@@ -205,23 +204,29 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     })
 }
 
-/// Waits until the service is on the bus.
-async fn owned(connection: &zbus::Connection) {
-    let bus = zbus::fdo::DBusProxy::new(connection).await.unwrap();
+/// Waits until the service is on the bus, or until the bus has noticed that it is gone.
+async fn wait_for_name(address: &str, wanted: bool) {
+    let client = Client::connect(address).await.unwrap();
+    let bus = zbus::fdo::DBusProxy::new(client.connection())
+        .await
+        .unwrap();
     let mut changes = bus
         .receive_name_owner_changed_with_args(&[(0, BUS_NAME)])
         .await
         .unwrap();
-    if bus
-        .name_has_owner(BUS_NAME.try_into().unwrap())
+    let waiting = async {
+        while bus
+            .name_has_owner(BUS_NAME.try_into().unwrap())
+            .await
+            .unwrap()
+            != wanted
+        {
+            changes.next().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
         .await
-        .unwrap()
-    {
-        return;
-    }
-    tokio::time::timeout(PATIENCE, changes.next())
-        .await
-        .expect("the daemon does not come up");
+        .unwrap_or_else(|_| panic!("never on the bus: {wanted}"));
 }
 
 /// Somebody with a connection to the service.
