@@ -92,12 +92,16 @@ pub fn is_degraded(array: &ArrayFacts) -> bool {
 }
 
 /// Whether the array runs (a personality is active). [`None`]: not known.
+///
+/// `/proc/mdstat` is read before sysfs: an array that `mdadm` starts in between is inactive there and
+/// runs here. It is heard only where sysfs says nothing.
 #[must_use]
 pub fn is_running(array: &ArrayFacts) -> Option<bool> {
-    if array.mdstat.as_ref().is_some_and(|mdstat| mdstat.inactive) {
-        return Some(false);
-    }
-    array.state.known().map(|state| match state {
+    let Some(state) = array.state.known() else {
+        let inactive = array.mdstat.as_ref().is_some_and(|mdstat| mdstat.inactive);
+        return inactive.then_some(false);
+    };
+    Some(match state {
         ArrayState::Clear | ArrayState::Inactive => false,
         ArrayState::Suspended
         | ArrayState::Readonly
@@ -239,4 +243,35 @@ pub fn may_differ(array: &ArrayFacts, filled: Option<bool>) -> bool {
         .filter(without_data)
         .any(|m| partly(&m));
     half || filled.is_some_and(|replacement| mirror || replacement)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{array, member};
+    use super::is_running;
+    use crate::facts::{ArrayFacts, ArrayState, Fact, Level, MdstatFacts};
+
+    /// `mdadm --create` started it between the reading of `/proc/mdstat` and that of sysfs.
+    #[test]
+    fn what_sysfs_says_outweighs_an_older_mdstat() {
+        let inactive = |facts: ArrayFacts| ArrayFacts {
+            mdstat: facts.mdstat.map(|entry| MdstatFacts {
+                inactive: true,
+                ..entry
+            }),
+            ..facts
+        };
+        let started = inactive(array(Level::Raid1, 1, vec![member(0, Some(0), "U")]));
+        assert_eq!(is_running(&started), Some(true));
+        let stopped = ArrayFacts {
+            state: Fact::Known(ArrayState::Inactive),
+            ..started.clone()
+        };
+        assert_eq!(is_running(&stopped), Some(false));
+        let unread = ArrayFacts {
+            state: Fact::Unknown("it went".to_owned()),
+            ..started
+        };
+        assert_eq!(is_running(&unread), Some(false));
+    }
 }
