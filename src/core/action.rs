@@ -88,6 +88,30 @@ pub enum Action {
         drive: Target,
         slot: u32,
     },
+    /// Takes a leg of a raid set back that failed for a moment and is there again: `suspend` and `resume`,
+    /// of a volume of LVM `lvchange --refresh`. Only what was written meanwhile is copied to it.
+    Revive { array: String, drive: Target },
+    /// `lvconvert --repair`: LVM puts new legs in place of those whose physical volumes are gone.
+    RepairVolume {
+        array: String,
+        /// Physical volumes that it may take for them, by preference.
+        onto: Vec<Target>,
+    },
+    /// Lays metadata and data of a leg of a raid set on this drive, in place of the one in this slot, and
+    /// has it filled: the table is loaded with `rebuild`, seen to work, and loaded again without the word.
+    ReplaceLeg {
+        array: String,
+        slot: u32,
+        drive: Target,
+    },
+    /// Clears a table that was loaded and not resumed.
+    DropTable { array: String },
+    /// `vgextend`: a drive of the pool becomes a physical volume of this group.
+    ExtendGroup {
+        array: String,
+        group: String,
+        drive: Target,
+    },
     /// Erases every signature of a drive that is a member of nothing (`wipefs --all`). Only for
     /// drives that the plan justified: forced by their owner, or bearing this LUN's superblock.
     Wipe {
@@ -123,6 +147,11 @@ impl Action {
             | Self::RemoveMember { array, .. }
             | Self::WantReplacement { array, .. }
             | Self::DropVanished { array, .. }
+            | Self::Revive { array, .. }
+            | Self::RepairVolume { array, .. }
+            | Self::ReplaceLeg { array, .. }
+            | Self::DropTable { array }
+            | Self::ExtendGroup { array, .. }
             | Self::SetSlot { array, .. } => Some(array),
             Self::Wipe { .. } => None,
         }
@@ -138,8 +167,13 @@ impl Action {
             | Self::RemoveMember { drive, .. }
             | Self::WantReplacement { drive, .. }
             | Self::SetSlot { drive, .. }
+            | Self::Revive { drive, .. }
+            | Self::ReplaceLeg { drive, .. }
+            | Self::ExtendGroup { drive, .. }
             | Self::Wipe { drive, .. } => Some(drive),
             Self::SetSync { .. }
+            | Self::RepairVolume { .. }
+            | Self::DropTable { .. }
             | Self::DropVanished { .. }
             | Self::ClearResyncStart { .. }
             | Self::WholeRange { .. }
@@ -182,6 +216,19 @@ impl fmt::Display for Action {
             }
             Self::DropVanished { array, member } => {
                 write!(f, "take {member}, whose device is gone, out of {array}")
+            }
+            Self::Revive { array, drive } => {
+                write!(f, "take /dev/{} back into {array}", drive.name)
+            }
+            Self::RepairVolume { array, .. } => {
+                write!(f, "have LVM replace the lost legs of {array}")
+            }
+            Self::ReplaceLeg { array, slot, drive } => {
+                write!(f, "lay leg {slot} of {array} on /dev/{}", drive.name)
+            }
+            Self::DropTable { array } => write!(f, "clear the second table of {array}"),
+            Self::ExtendGroup { group, drive, .. } => {
+                write!(f, "add /dev/{} to the volume group {group}", drive.name)
             }
             Self::Wipe { drive, .. } => write!(f, "erase the signatures of /dev/{}", drive.name),
         }

@@ -58,6 +58,8 @@ pub enum Unfit {
     UnknownFact { what: String },
     /// Somebody insisted on another drive.
     NotTheChosen,
+    /// Its owner lets LVM allocate nothing on it.
+    NotAllocatable,
 }
 
 /// Everything that can go wrong, as one flat list.
@@ -235,6 +237,7 @@ impl Unfit {
             Self::IdentityChanged => "another drive than the one that was registered".into(),
             Self::UnknownFact { what } => format!("{what} could not be read"),
             Self::NotTheChosen => "another drive was asked for".into(),
+            Self::NotAllocatable => "closed to allocation in its volume group".into(),
         }
     }
 }

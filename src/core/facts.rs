@@ -12,10 +12,12 @@ use uuid::Uuid;
 use crate::id::{DevNo, DriveId};
 
 mod dm;
+mod lvm;
 
 pub use dm::{
     DmOwner, DmRaidFacts, LegHealth, RaidLeg, RaidStatus, RaidSuperblock, RaidTable, RaidType,
 };
+pub use lvm::{LogicalVolume, PhysicalVolume, VolumeGroup};
 
 /// One observed value, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,9 @@ pub struct Inventory {
     pub devices: BTreeMap<DevNo, DeviceFacts>,
     /// Deep looks at devices, made on request ([`ProbeFacts`]).
     pub probes: BTreeMap<DevNo, ProbeFacts>,
+    /// What LVM says of its volume groups, asked on request.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Fact<VolumeGroup>>,
     /// Whether the md driver is loaded (`/proc/mdstat` exists).
     pub md_loaded: bool,
 }

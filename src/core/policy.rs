@@ -13,6 +13,8 @@ pub struct Policy {
     pub deadline_ms: u64,
     /// Compare all copies after a rebuild and record the differences.
     pub verify_after: bool,
+    /// Spares of the pool may become physical volumes where a volume group has no room for a new leg.
+    pub extend_groups: bool,
     /// Finished operations kept in memory and on the bus; 10 to 10 000.
     pub keep_finished: usize,
 }
@@ -24,6 +26,7 @@ impl Default for Policy {
             progress_ms: 1_000,
             deadline_ms: 30_000,
             verify_after: false,
+            extend_groups: false,
             keep_finished: 256,
         }
     }

@@ -25,6 +25,8 @@ pub struct ScanRequest {
     pub probe: BTreeSet<DevNo>,
     /// Arrays whose event count is wanted (reads a member's superblock).
     pub events_of: BTreeSet<String>,
+    /// Volume groups that LVM is asked about (costly: it runs its tools).
+    pub groups: BTreeSet<String>,
 }
 
 /// The kernel as lund sees it.

@@ -109,6 +109,16 @@ const fn state(set: &DmRaidFacts) -> ArrayState {
     }
 }
 
+/// Rate that holds a recovery, KiB/s for each drive: the lowest that the kernel takes, for 0 means its
+/// own bounds (`dm-raid.c:parse_raid_params`).
+pub const HOLD_RATE: u64 = 1;
+
+/// Whether this table lets nothing be filled at more than [`HOLD_RATE`].
+#[must_use]
+pub fn stands_still(table: &RaidTable) -> bool {
+    table.min_recovery_rate == Some(HOLD_RATE) && table.max_recovery_rate == Some(HOLD_RATE)
+}
+
 /// Sectors that the set uses of each leg.
 fn component_sectors(table: &RaidTable) -> u64 {
     let legs = u64::try_from(table.legs.len()).unwrap_or(u64::MAX);
@@ -308,10 +318,12 @@ impl<'a> View<'a> {
         };
         Some(SyncFacts {
             action: match &self.set.status {
+                Fact::Known(_) if self.stands_still() => Fact::Known(SyncAction::Frozen),
                 Fact::Known(status) => Fact::Known(status.action),
                 Fact::Unknown(why) => Fact::Unknown(why.clone()),
             },
             completed: match &self.set.status {
+                Fact::Known(_) if self.stands_still() => Fact::Known(SyncCompleted::None),
                 Fact::Known(status) => Fact::Known(completed(status)),
                 Fact::Unknown(why) => Fact::Unknown(why.clone()),
             },
@@ -321,6 +333,19 @@ impl<'a> View<'a> {
             sync_min: Fact::Unknown(silent()),
             sync_max: Fact::Unknown(silent()),
         })
+    }
+
+    /// Whether what it does is slowed to a standstill: the one way to stop a recovery that every kernel
+    /// keeps. It comes to an end all the same, one KiB a second.
+    fn stands_still(&self) -> bool {
+        let status = self.status.map(|status| status.action);
+        let moves = |action| {
+            matches!(
+                action,
+                SyncAction::Check | SyncAction::Repair | SyncAction::Reshape
+            )
+        };
+        self.table.is_some_and(stands_still) && !status.is_some_and(moves)
     }
 
     /// Slots without a leg in sync.

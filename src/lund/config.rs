@@ -73,6 +73,7 @@ impl std::error::Error for ConfigError {}
 struct FileConfig {
     service: Service,
     recovery: Recovery,
+    lvm: Lvm,
     log: Log,
     operations: Operations,
     ledger: Ledger,
@@ -90,6 +91,12 @@ struct Service {
 #[serde(default, deny_unknown_fields)]
 struct Recovery {
     verify_after: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Lvm {
+    extend_groups: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -189,6 +196,9 @@ fn apply(config: &mut Config, path: &Path, text: &str) -> Result<(), ConfigError
     }
     if let Some(verify_after) = file.recovery.verify_after {
         policy.verify_after = verify_after;
+    }
+    if let Some(extend_groups) = file.lvm.extend_groups {
+        policy.extend_groups = extend_groups;
     }
     let keep = file.operations.keep_finished;
     if let Some(keep) = bounded(path, text, "operations.keep_finished", keep, 10..=10_000)? {
@@ -313,7 +323,7 @@ mod tests {
     fn every_key_has_its_effect() {
         let config = load_text(
             "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\n\
-             verify_after = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
+             verify_after = true\n[lvm]\nextend_groups = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
              keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n",
         );
         let retention = Retention {
@@ -329,6 +339,7 @@ mod tests {
             progress_ms: 2_000,
             deadline_ms: 10_000,
             verify_after: true,
+            extend_groups: true,
             keep_finished: 50,
         };
         assert_eq!(config.policy, expected);

@@ -133,7 +133,15 @@ impl Performer {
     /// Carries out one effect, [`Effect::Publish`] apart, which needs the machine.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Scan { probe, events_of } => self.scan(ScanRequest { probe, events_of }),
+            Effect::Scan {
+                probe,
+                events_of,
+                groups,
+            } => self.scan(ScanRequest {
+                probe,
+                events_of,
+                groups,
+            }),
             Effect::ReadArray { name } => self.read_array(name),
             Effect::ReadProgress => {
                 let kernel = Arc::clone(&self.kernel);
@@ -210,6 +218,7 @@ impl Performer {
             let next = self.next_scan.get_or_insert_with(ScanRequest::default);
             next.probe.extend(request.probe);
             next.events_of.extend(request.events_of);
+            next.groups.extend(request.groups);
             return;
         }
         if self.stopping {

@@ -137,6 +137,14 @@ impl World {
                 on_array(array, result)
             }
             Action::Wipe { drive, .. } => self.wipe(drive),
+            // No raid set of device-mapper is simulated.
+            Action::Revive { .. }
+            | Action::RepairVolume { .. }
+            | Action::ReplaceLeg { .. }
+            | Action::DropTable { .. }
+            | Action::ExtendGroup { .. } => {
+                on_array(action.array().unwrap_or_default(), Err(errno::ENOENT))
+            }
         }
     }
 
@@ -293,6 +301,11 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
         Action::WantReplacement { .. } => ("writing want_replacement".to_owned(), "state"),
         Action::SetSlot { slot, .. } => (format!("writing {slot}"), "slot"),
         Action::Wipe { .. } => ("erasing signatures".to_owned(), ""),
+        Action::Revive { .. } => ("taking a leg back".to_owned(), ""),
+        Action::RepairVolume { .. } => ("replacing legs".to_owned(), ""),
+        Action::ReplaceLeg { .. } => ("replacing a leg".to_owned(), ""),
+        Action::DropTable { .. } => ("clearing a table".to_owned(), ""),
+        Action::ExtendGroup { .. } => ("extending the volume group".to_owned(), ""),
     };
     let drive = action
         .drive()

@@ -16,6 +16,7 @@ impl World {
     pub fn inventory(&self, request: &ScanRequest) -> Inventory {
         let present = || self.devices.values().filter(|d| d.present);
         Inventory {
+            groups: std::collections::BTreeMap::new(),
             arrays: self
                 .arrays
                 .values()

@@ -114,8 +114,16 @@ impl Rig {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Scan { probe, events_of } => {
-                let result = self.kernel.scan(&ScanRequest { probe, events_of });
+            Effect::Scan {
+                probe,
+                events_of,
+                groups,
+            } => {
+                let result = self.kernel.scan(&ScanRequest {
+                    probe,
+                    events_of,
+                    groups,
+                });
                 self.inbox.push_back(Input::Scanned(result.map(Box::new)));
             }
             Effect::ReadArray { name } => {

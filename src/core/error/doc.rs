@@ -104,6 +104,7 @@ const fn unfit_position(unfit: &Unfit) -> usize {
         Unfit::IdentityChanged => 13,
         Unfit::UnknownFact { .. } => 14,
         Unfit::NotTheChosen => 15,
+        Unfit::NotAllocatable => 16,
     }
 }
 
@@ -146,6 +147,7 @@ fn unfit_samples() -> Vec<Unfit> {
             what: "the size".into(),
         },
         Unfit::NotTheChosen,
+        Unfit::NotAllocatable,
     ]
 }
 
@@ -410,7 +412,7 @@ fn samples_are_complete_and_in_order() {
     let order: Vec<_> = samples().iter().map(position).collect();
     assert_eq!(order, (0..30).collect::<Vec<_>>());
     let order: Vec<_> = unfit_samples().iter().map(unfit_position).collect();
-    assert_eq!(order, (0..16).collect::<Vec<_>>());
+    assert_eq!(order, (0..17).collect::<Vec<_>>());
 }
 
 #[test]

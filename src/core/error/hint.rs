@@ -227,6 +227,9 @@ impl Unfit {
             ),
             Self::UnknownFact { .. } => "`lunctl refresh` reads it again".into(),
             Self::NotTheChosen => return None,
+            Self::NotAllocatable => {
+                format!("`pvchange --allocatable y {drive}` opens it, if that is meant")
+            }
         })
     }
 }

@@ -270,6 +270,7 @@ impl Machine {
             lun: &entry.lun,
             unproven: entry.unproven,
             pool: &self.pool,
+            extend_groups: self.policy.extend_groups,
             op: op.map(|op| op.id),
             tried: op.map_or(&NONE, |op| &op.tried),
             added: op.map_or(&NONE, |op| &op.added),
@@ -432,7 +433,9 @@ impl Machine {
                 op: id,
                 outcome: format!("{}, {}", op.state, op.message),
             }),
-            Ok(op) => self.array_of(op.lun).and_then(plan::refuse_cancel),
+            Ok(op) => self
+                .array_of(op.lun)
+                .and_then(|array| plan::refuse_cancel(array, op.phase, release_spare)),
         };
         if let Some(error) = refusal {
             return self.reply(token, Err(error));

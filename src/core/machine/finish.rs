@@ -36,7 +36,7 @@ impl Machine {
         let rebuilt = op.kind != OpKind::Verify && !op.targets.is_empty();
         if verify_after && rebuilt && !op.work.scrub_started {
             let name = array.name.clone();
-            let whole = array.sync.as_ref().is_some_and(plan::whole_range);
+            let whole = plan::whole_range(array);
             let action = if whole {
                 let word = SyncWord::Check;
                 Action::SetSync { array: name, word }

@@ -245,6 +245,8 @@ pub enum Effect {
     Scan {
         probe: BTreeSet<DevNo>,
         events_of: BTreeSet<String>,
+        /// Volume groups that LVM is to be asked about.
+        groups: BTreeSet<String>,
     },
     /// Read one array.
     ReadArray { name: String },

@@ -70,6 +70,7 @@ struct ScanState {
     wanted: bool,
     probe: BTreeSet<DevNo>,
     events_of: BTreeSet<String>,
+    groups: BTreeSet<String>,
     /// Number of the scan that runs, or ran last.
     started: u64,
     /// When the last one ended.
@@ -314,6 +315,7 @@ impl Machine {
             self.out.push(Effect::Scan {
                 probe: std::mem::take(&mut self.scan.probe),
                 events_of: std::mem::take(&mut self.scan.events_of),
+                groups: std::mem::take(&mut self.scan.groups),
             });
         }
     }
@@ -323,6 +325,7 @@ impl Machine {
         let (probe, events_of) = self.deep_request();
         self.scan.probe.extend(probe);
         self.scan.events_of.extend(events_of);
+        self.scan.groups.extend(self.groups_wanted());
         self.scan.wanted = true;
         self.scan.started + 1
     }

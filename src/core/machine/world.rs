@@ -6,7 +6,7 @@ use super::seen::seen;
 use super::words::{describe, role_word};
 use super::{Effect, Entry, Machine, Record};
 use crate::Error;
-use crate::facts::{ArrayFacts, ArrayState, Fact, Inventory, Level};
+use crate::facts::{ArrayFacts, ArrayState, DmOwner, Fact, Inventory, Level};
 use crate::id::{DevNo, LunId};
 use crate::model::{Lun, LunStatus, NotificationEvent, Role};
 use crate::plan::{self, Request};
@@ -485,6 +485,18 @@ impl Machine {
         let members = self.member_devices();
         probe.retain(|dev| !members.contains(dev));
         (probe, events_of)
+    }
+
+    /// Volume groups of which a plan would have to know where a lost leg may go.
+    pub(super) fn groups_wanted(&self) -> BTreeSet<String> {
+        let arrays = self.inventory.arrays.values();
+        let degraded = arrays.filter(|array| project::is_degraded(array));
+        degraded
+            .filter_map(|array| match &array.dm()?.owner {
+                DmOwner::Lvm { vg, .. } => Some(vg.clone()),
+                DmOwner::Bare => None,
+            })
+            .collect()
     }
 
     pub(super) fn member_devices(&self) -> BTreeSet<DevNo> {

@@ -1,7 +1,8 @@
 //! A plan while it is written: steps whose effect is already there are left out as they are added.
 
 use crate::action::{Action, FormerOf, SyncWord, Target};
-use crate::facts::{SyncAction, SyncFacts};
+use crate::facts::{ArrayFacts, SyncAction};
+use crate::id::DriveId;
 use crate::model::Phase;
 use crate::project;
 
@@ -96,8 +97,7 @@ impl<'v, 'a> Draft<'v, 'a> {
     /// Has the next check or repair go over everything: one that was stopped has left its place
     /// in `sync_min`, where the next would begin (`drivers/md/md.c:md_do_sync`).
     pub(super) fn whole_range(&mut self) {
-        let sync = self.view.ctx.array.sync.as_ref();
-        if !sync.is_some_and(whole_range) {
+        if !whole_range(self.view.ctx.array) {
             let array = self.view.name();
             self.step(
                 Action::WholeRange { array },
@@ -173,7 +173,7 @@ impl<'v, 'a> Draft<'v, 'a> {
                 self.step(Action::AddSpare { array, drive }, "it takes over");
             }
         }
-        self.mark_taken(candidate);
+        self.taken(candidate.drive.id);
         self.target(candidate.drive.clone());
     }
 
@@ -187,9 +187,10 @@ impl<'v, 'a> Draft<'v, 'a> {
         })
     }
 
-    fn mark_taken(&mut self, taken: &Candidate) {
+    /// Says of a candidate that the plan takes it.
+    pub(super) fn taken(&mut self, drive: DriveId) {
         for candidate in &mut self.plan.candidates {
-            if candidate.drive.id == taken.drive.id && candidate.fits() {
+            if candidate.drive.id == drive && candidate.fits() {
                 candidate.verdict = Verdict::Taken;
             }
         }
@@ -217,11 +218,15 @@ impl<'v, 'a> Draft<'v, 'a> {
     }
 }
 
-/// Whether a check would go over everything.
+/// Whether a check would go over everything. A raid set of device-mapper has no bounds that could be
+/// set; what a stopped check left there is gone with its table.
 #[must_use]
-pub fn whole_range(sync: &SyncFacts) -> bool {
-    sync.sync_min.is_known_and(|sectors| *sectors == 0)
-        && sync.sync_max.is_known_and(Option::is_none)
+pub fn whole_range(array: &ArrayFacts) -> bool {
+    array.dm().is_some()
+        || array.sync.as_ref().is_some_and(|sync| {
+            sync.sync_min.is_known_and(|sectors| *sectors == 0)
+                && sync.sync_max.is_known_and(Option::is_none)
+        })
 }
 
 /// What is at risk while the plan runs.

@@ -85,6 +85,8 @@ pub struct Context<'a> {
     pub unproven: bool,
     /// The pool, in the order of registration.
     pub pool: &'a [PoolEntry],
+    /// Drives of the pool may become physical volumes ([`Policy::extend_groups`](crate::policy::Policy)).
+    pub extend_groups: bool,
     /// Operation that plans; [`None`] for a dry run.
     pub op: Option<OpId>,
     /// Drives that this operation has already tried in vain: never taken again by it.

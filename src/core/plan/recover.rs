@@ -116,7 +116,10 @@ fn waiting(view: &View<'_>, action: SyncAction) -> Result<Plan, Error> {
 
 fn recover(view: &View<'_>, chosen: Option<DriveId>, repair: bool) -> Result<Plan, Error> {
     if !view.bad_slots().is_empty() {
-        return mend(view, chosen, None);
+        return match view.ctx.array.dm() {
+            Some(set) => super::dm::mend(view, set, chosen),
+            None => mend(view, chosen, None),
+        };
     }
     settled(view)?;
     if let Some(member) = retired(view)

@@ -31,6 +31,8 @@ pub enum Source {
     Former,
     /// Named in the call.
     Chosen,
+    /// A physical volume of the volume group that the LUN lies in.
+    VolumeGroup,
 }
 
 /// How a drive would be taken in.
@@ -91,6 +93,12 @@ impl Candidate {
     #[must_use]
     pub const fn fits(&self) -> bool {
         matches!(self.verdict, Verdict::Fits { .. } | Verdict::Taken)
+    }
+
+    /// It will not do after all.
+    pub(super) fn reject(&mut self, unfit: Unfit) {
+        self.reason = unfit.text();
+        self.verdict = Verdict::Rejected(unfit);
     }
 
     /// Name for messages: the node, or the lasting name of a drive that is not there.
@@ -210,7 +218,10 @@ fn survivors<'i>(ctx: &Context<'i>) -> Vec<&'i DeviceFacts> {
 /// How well a drive fits, smaller is better: not on the same disk as a survivor (it would be lost
 /// with it), the same kind of media, the same transport, another controller, and then the
 /// smallest. What is unknown counts as not matching.
-fn rank(device: &DeviceFacts, survivors: &[&DeviceFacts]) -> (bool, bool, bool, bool, u64) {
+pub(super) fn rank(
+    device: &DeviceFacts,
+    survivors: &[&DeviceFacts],
+) -> (bool, bool, bool, bool, u64) {
     let any = |differs: &dyn Fn(&DeviceFacts) -> bool| survivors.iter().any(|s| differs(s));
     (
         any(&|s| s.whole_disk == device.whole_disk),
@@ -511,6 +522,32 @@ fn candidate(
         verdict: unfit.map_or(Verdict::Fits { rank: 0 }, Verdict::Rejected),
         reason,
     }
+}
+
+/// A place that somebody other than `mdadm` would take, with room for so many bytes.
+pub(super) fn offered(
+    device: Option<&DeviceFacts>,
+    place: (&str, u64),
+    source: Source,
+    unfit: Option<Unfit>,
+    reason: String,
+) -> Candidate {
+    let (name, room) = place;
+    let mut candidate = match (device, unfit) {
+        (Some(device), unfit) => candidate(device, source, Method::Add, unfit),
+        (None, unfit) => absent(
+            DriveId::derive("path", name),
+            name,
+            room,
+            source,
+            unfit.unwrap_or(Unfit::NotPresent),
+        ),
+    };
+    candidate.size_bytes = room;
+    if candidate.fits() {
+        candidate.reason = reason;
+    }
+    candidate
 }
 
 /// A candidate that no single device stands for.

@@ -77,6 +77,7 @@ pub(crate) struct World {
     pub(crate) tried: BTreeSet<DriveId>,
     pub(crate) added: BTreeSet<DriveId>,
     pub(crate) retiring: BTreeSet<DriveId>,
+    pub(crate) extend_groups: bool,
     /// Devices made so far.
     devices: u32,
     /// Slots that re-added members had.
@@ -98,6 +99,7 @@ impl World {
             tried: BTreeSet::new(),
             added: BTreeSet::new(),
             retiring: BTreeSet::new(),
+            extend_groups: false,
             devices: 0,
             saved: BTreeMap::new(),
         };
@@ -339,6 +341,7 @@ impl World {
             array: self.array(),
             lun: &lun,
             pool: &self.pool,
+            extend_groups: self.extend_groups,
             op: self.op,
             tried: &self.tried,
             added: &self.added,
@@ -466,6 +469,14 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
         Action::WantReplacement { drive, .. } => format!("want {}", drive.name),
         Action::SetSlot { drive, slot, .. } => format!("slot {}={slot}", drive.name),
         Action::Wipe { drive, .. } => format!("wipe {}", drive.name),
+        Action::Revive { drive, .. } => format!("revive {}", drive.name),
+        Action::RepairVolume { onto, .. } => {
+            let onto: Vec<&str> = onto.iter().map(|drive| drive.name.as_str()).collect();
+            format!("repair onto {}", onto.join(" "))
+        }
+        Action::ReplaceLeg { slot, drive, .. } => format!("leg {slot}={}", drive.name),
+        Action::DropTable { .. } => "drop table".to_owned(),
+        Action::ExtendGroup { drive, .. } => format!("extend {}", drive.name),
     };
     plan.steps.iter().map(|step| word(&step.action)).collect()
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Instant;
 
-use lun_core::facts::Inventory;
+use lun_core::facts::{ArrayFacts, DmOwner, Inventory};
 use lun_kernel::linux::{Linux, LinuxWatch};
 use lun_kernel::{Kernel, ScanRequest, Watch};
 
@@ -28,7 +28,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         .map(|facts| facts.dev)
         .collect();
     let events_of = inventory.arrays.keys().cloned().collect();
-    print(&kernel.scan(&ScanRequest { probe, events_of })?)
+    let groups = inventory.arrays.values().filter_map(volume_group).collect();
+    print(&kernel.scan(&ScanRequest {
+        probe,
+        events_of,
+        groups,
+    })?)
+}
+
+/// The volume group that a raid set of LVM lies in.
+fn volume_group(array: &ArrayFacts) -> Option<String> {
+    match &array.dm()?.owner {
+        DmOwner::Lvm { vg, .. } => Some(vg.clone()),
+        DmOwner::Bare => None,
+    }
 }
 
 /// JSON wants text for keys, where the inventory has device numbers.

@@ -13,8 +13,8 @@ use super::array::{bitmap, member_dev, member_folder, members};
 use super::read::{names, text};
 use super::tool::{MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
-use super::{Roots, device, ioctl, probe};
-use crate::parse;
+use super::{Roots, device, ioctl, probe, set};
+use crate::{parse, raid_set};
 
 /// How long a spurious EBUSY is borne: kernels before 6.11 give one while the array's thread
 /// merely looks for work, also right after a device was added.
@@ -24,13 +24,8 @@ const DETACHING: Duration = Duration::from_secs(5);
 
 /// Performs one action.
 pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), Error> {
-    // The actions are those of md. What a raid set of device-mapper has of md's files is none of ours.
-    if let Some(name) = action.array().filter(|name| name.contains('/')) {
-        return Err(Error::NotSupported {
-            object: name.to_owned(),
-            what: format!("to {action}"),
-            why: "it is no array of md".to_owned(),
-        });
+    if let Some(name) = action.array().and_then(raid_set::dm_name) {
+        return set::act(roots, tools, name, action);
     }
     let hand = Hand { roots, tools };
     match action {
@@ -53,7 +48,27 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
             write_value(&folder.join("slot"), &slot.to_string())
         }
         Action::Wipe { drive, former } => hand.wipe(drive, former.as_ref()),
+        Action::Revive { array, .. }
+        | Action::RepairVolume { array, .. }
+        | Action::ReplaceLeg { array, .. }
+        | Action::DropTable { array }
+        | Action::ExtendGroup { array, .. } => {
+            Err(set::not_for(array, action, "it is an array of md"))
+        }
     }
+}
+
+/// Node of a drive that is still the one that the plan saw.
+pub(crate) fn drive_node(roots: &Roots, tools: &Tools, drive: &Target) -> Result<String, Error> {
+    let node = Hand { roots, tools }.drive(drive)?;
+    Ok(node.to_string_lossy().into_owned())
+}
+
+/// The same, of a drive that nobody has open.
+pub(crate) fn free_drive(roots: &Roots, tools: &Tools, drive: &Target) -> Result<String, Error> {
+    let node = Hand { roots, tools }.drive(drive)?;
+    Hand::require_free(drive, &node)?;
+    Ok(node.to_string_lossy().into_owned())
 }
 
 struct Hand<'a> {

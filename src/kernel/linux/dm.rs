@@ -9,8 +9,10 @@ use devicemapper::{
     DM, DevId, DeviceInfo, DmError, DmFlags, DmName, DmOptions, errors::Error as Failed,
 };
 use lun_core::Error;
+use lun_core::action::Target;
 use lun_core::facts::{
-    ArrayFacts, DmRaidFacts, Fact, MdstatFacts, MdstatProgress, RaidStatus, RaidTable, SyncAction,
+    ArrayFacts, DmOwner, DmRaidFacts, Fact, LegHealth, MdstatFacts, MdstatProgress, RaidStatus,
+    RaidTable, SyncAction,
 };
 use lun_core::id::DevNo;
 use nix::errno::Errno;
@@ -72,7 +74,8 @@ pub(crate) fn read(
 pub(crate) fn read_progress(roots: &Roots) -> Result<Vec<(String, MdstatFacts)>, Error> {
     let entries = sets(roots)?.into_iter().filter_map(|set| {
         let status = set.status.known()?;
-        let idle = matches!(status.action, SyncAction::Idle | SyncAction::Frozen);
+        let held = set.table.is_known_and(raid_set::stands_still);
+        let idle = held || matches!(status.action, SyncAction::Idle | SyncAction::Frozen);
         let progress = MdstatProgress::At {
             done_kib: status.done / PER_KIB,
             total_kib: status.total / PER_KIB,
@@ -88,6 +91,63 @@ pub(crate) fn read_progress(roots: &Roots) -> Result<Vec<(String, MdstatFacts)>,
         (!idle).then(|| (raid_set::array_name(&set.name), facts))
     });
     Ok(entries.collect())
+}
+
+/// One raid set that an action names.
+fn named(roots: &Roots, name: &str) -> Result<Set, Error> {
+    let gone = || Error::Kernel {
+        action: "find the raid set".to_owned(),
+        object: name.to_owned(),
+        errno: Errno::ENODEV as i32,
+        detail: "there is no such raid set".to_owned(),
+    };
+    let text = DmName::new(name).map_err(|_| gone())?;
+    if !is_loaded(roots) {
+        return Err(gone());
+    }
+    set(&open()?, text)?.ok_or_else(gone)
+}
+
+/// Who owns the raid set called so.
+pub(crate) fn owner(roots: &Roots, name: &str) -> Result<DmOwner, Error> {
+    let set = named(roots, name)?;
+    Ok(parse::dm_owner(&set.name, set.uuid.as_deref()))
+}
+
+/// Its live table.
+pub(crate) fn table(roots: &Roots, name: &str) -> Result<RaidTable, Error> {
+    known(name, "table", named(roots, name)?.table)
+}
+
+fn known<T>(name: &str, what: &str, fact: Fact<T>) -> Result<T, Error> {
+    match fact {
+        Fact::Known(value) => Ok(value),
+        Fact::Unknown(why) => Err(Error::LunNotReady {
+            lun: raid_set::array_name(name),
+            why: format!("its {what} is not known ({why})"),
+        }),
+    }
+}
+
+/// Whether the leg on this drive has been taken back: nothing else tells, for the tables load with a
+/// leg that stays failed too.
+pub(crate) fn require_alive(roots: &Roots, name: &str, drive: &Target) -> Result<(), Error> {
+    let set = named(roots, name)?;
+    let table = known(name, "table", set.table)?;
+    let status = known(name, "status", set.status)?;
+    let letter = table
+        .legs
+        .iter()
+        .position(|leg| leg.data == Some(drive.dev))
+        .and_then(|slot| status.legs.get(slot));
+    match letter {
+        Some(LegHealth::InSync | LegHealth::Alive) => Ok(()),
+        _ => Err(Error::RecoveryFailed {
+            lun: raid_set::array_name(name),
+            drive: Some(format!("/dev/{}", drive.name)),
+            why: "the kernel does not take this leg back: its metadata cannot be read".to_owned(),
+        }),
+    }
 }
 
 /// Every raid set, without superblocks.

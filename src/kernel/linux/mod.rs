@@ -9,8 +9,10 @@ mod device;
 mod dm;
 mod identity;
 mod ioctl;
+mod lvm;
 mod probe;
 mod read;
+mod set;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -129,6 +131,7 @@ impl Kernel for Linux {
             arrays,
             devices,
             probes,
+            groups: lvm::groups(&self.tools, &request.groups),
             md_loaded,
         })
     }

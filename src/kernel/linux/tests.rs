@@ -552,6 +552,7 @@ fn a_probe_tells_all_three_things() {
     let request = ScanRequest {
         probe,
         events_of: ["md0".to_owned()].into(),
+        ..ScanRequest::default()
     };
     let inventory = machine.linux().scan(&request).unwrap();
     let here = &inventory.probes[&DevNo { major: 7, minor: 1 }];

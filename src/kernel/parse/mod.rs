@@ -13,6 +13,7 @@ pub(crate) mod dm_captures;
 mod dm_tests;
 mod host;
 mod identity;
+pub mod lvm;
 mod mdadm;
 mod mdstat;
 mod signatures;

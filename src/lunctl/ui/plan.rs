@@ -186,6 +186,7 @@ pub(super) const fn source(source: Source) -> &'static str {
         Source::Pool => "pool",
         Source::Former => "former member",
         Source::Chosen => "named by you",
+        Source::VolumeGroup => "volume group",
     }
 }
 
@@ -258,6 +259,31 @@ pub(super) fn words(action: &Action) -> String {
         }
         Action::SetSlot { array, drive, slot } => {
             format!("give {} slot {slot} of {array}", node(&drive.name))
+        }
+        Action::Revive { array, drive } => {
+            format!("take {} back into {array}", node(&drive.name))
+        }
+        Action::RepairVolume { array, onto } if onto.is_empty() => {
+            format!("have LVM replace the lost legs of {array}")
+        }
+        Action::RepairVolume { array, onto } => {
+            let onto: Vec<String> = onto.iter().map(|drive| node(&drive.name)).collect();
+            format!(
+                "have LVM replace the lost legs of {array} on {}",
+                onto.join(", ")
+            )
+        }
+        Action::ReplaceLeg { array, slot, drive } => {
+            format!(
+                "lay leg {slot} of {array} on {} and fill it",
+                node(&drive.name)
+            )
+        }
+        Action::DropTable { array } => {
+            format!("clear the table of {array} that waits for a resume")
+        }
+        Action::ExtendGroup { group, drive, .. } => {
+            format!("add {} to the volume group {group}", node(&drive.name))
         }
         Action::Wipe { drive, .. } => format!("erase what is written on {}", node(&drive.name)),
     }

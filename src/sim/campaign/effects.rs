@@ -102,9 +102,20 @@ impl Rig {
 
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Scan { probe, events_of } => {
+            Effect::Scan {
+                probe,
+                events_of,
+                groups,
+            } => {
                 let ms = self.takes(self.pace.scan_ms);
-                self.schedule(ms, Event::Scan(ScanRequest { probe, events_of }));
+                self.schedule(
+                    ms,
+                    Event::Scan(ScanRequest {
+                        probe,
+                        events_of,
+                        groups,
+                    }),
+                );
             }
             Effect::ReadArray { name } => {
                 let ms = self.takes(self.pace.read_ms);

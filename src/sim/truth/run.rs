@@ -264,6 +264,7 @@ fn look(bench: &mut dyn Bench, current: char, drives: &str) -> Result<String, St
     let inventory = bench.scan(&ScanRequest {
         probe: targets.iter().map(|(_, target)| target.dev).collect(),
         events_of: [array.clone()].into_iter().collect(),
+        ..ScanRequest::default()
     })?;
     let facts = inventory.arrays.get(&array);
     let own = facts.and_then(|facts| {

@@ -15,6 +15,11 @@ impl World {
             .map(|drive| drive.name.clone())
             .unwrap_or_default();
         match action {
+            Action::Revive { .. }
+            | Action::RepairVolume { .. }
+            | Action::ReplaceLeg { .. }
+            | Action::DropTable { .. }
+            | Action::ExtendGroup { .. } => panic!("no array of md takes {action}"),
             Action::SetSync { word, .. } => self.word(*word),
             Action::ClearResyncStart { .. } => {
                 let frozen = |sync: &SyncFacts| sync.action == Fact::Known(SyncAction::Frozen);

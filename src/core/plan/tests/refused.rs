@@ -4,14 +4,11 @@ use super::{half_mirror, owned, planned};
 use crate::Error;
 use crate::error::Unfit;
 use crate::facts::{
-    ArrayState, DmOwner, DmRaidFacts, Driver, Fact, Level, MdstatProgress, Metadata, Slot,
-    SyncAction, SyncCompleted,
+    ArrayState, Fact, Level, MdstatProgress, Metadata, Slot, SyncAction, SyncCompleted,
 };
 use crate::id::OpId;
 use crate::plan::testkit::{DISK, MD0, MIB, RECOVER, World, array, drive_id, spare, superblock};
-use crate::plan::{
-    Candidate, Method, Plan, check, probes_wanted, refuse_cancel, refuse_registration,
-};
+use crate::plan::{Candidate, Method, Plan, check, probes_wanted, refuse_registration};
 
 use uuid::Uuid;
 
@@ -30,80 +27,6 @@ fn what_lund_leaves_to_others_is_refused_first() {
     assert!(matches!(
         world.check(&RECOVER),
         Err(Error::NotSupported { .. })
-    ));
-}
-
-/// A raid set of device-mapper in place of the array of md.
-fn mapped(world: &mut World, owner: DmOwner) {
-    let unread = || "not read".to_owned();
-    world.array_mut().driver = Driver::DmRaid(Box::new(DmRaidFacts {
-        name: "r".to_owned(),
-        uuid: None,
-        kernel_name: "dm-0".to_owned(),
-        owner,
-        table: Fact::Unknown(unread()),
-        status: Fact::Unknown(unread()),
-        suspended: false,
-        read_only: false,
-        inactive_table: false,
-        event: 0,
-        open_count: 0,
-        superblocks: Vec::new(),
-    }));
-}
-
-#[test]
-fn nothing_is_planned_for_a_raid_set_of_device_mapper() {
-    let mut world = World::new(Level::Raid1, 2);
-    let lv = DmOwner::Lvm {
-        vg: "vg".to_owned(),
-        lv: "lv".to_owned(),
-    };
-    mapped(&mut world, lv);
-    world.array_mut().members.pop();
-    world.pooled("s", DISK);
-    for request in [&RECOVER, &crate::plan::Request::Verify] {
-        for refused in [
-            world.check(request).map(drop),
-            world.plan(request).map(drop),
-        ] {
-            let Err(Error::NotSupported { why, .. }) = refused else {
-                panic!("{refused:?}")
-            };
-            assert!(why.contains("lvconvert --repair vg/lv"), "{why}");
-        }
-    }
-    mapped(&mut world, DmOwner::Bare);
-    let refused = refuse_cancel(world.array());
-    assert!(matches!(refused, Some(Error::NotSupported { .. })));
-    let refused = world.check(&RECOVER);
-    assert!(matches!(refused, Err(Error::NotSupported { why, .. }) if why.contains("dmsetup")));
-}
-
-#[test]
-fn what_a_raid_set_of_device_mapper_is_in_comes_first() {
-    let mut world = World::new(Level::Raid0, 2);
-    world.array_mut().sync = None;
-    mapped(&mut world, DmOwner::Bare);
-    assert!(matches!(
-        world.check(&RECOVER),
-        Err(Error::NotFaultTolerant { .. })
-    ));
-    let mut world = World::new(Level::Raid1, 2);
-    mapped(&mut world, DmOwner::Bare);
-    let sync = world.array_mut().sync.as_mut().unwrap();
-    sync.action = Fact::Known(SyncAction::Resync);
-    sync.completed = Fact::Known(SyncCompleted::At { done: 1, total: 2 });
-    assert!(matches!(
-        world.check(&RECOVER),
-        Err(Error::AnotherCall { .. })
-    ));
-    // What runs is waited for, and nothing is done.
-    assert!(world.plan(&RECOVER).unwrap().steps.is_empty());
-    world.array_mut().members.clear();
-    assert!(matches!(
-        world.check(&RECOVER),
-        Err(Error::StatusFailed { .. })
     ));
 }
 

@@ -1,0 +1,95 @@
+//! Raid sets of device-mapper: how a lost leg comes back or is replaced, and what is not done.
+//!
+//! What a whole set may need (to be brought in step, compared, repaired) is planned as for an array of
+//! md, with the same words; the port knows how they are said to a raid set. Here is what differs: no
+//! leg is attached by a superblock of `mdadm`'s, and of a volume of LVM nothing is changed but by LVM.
+
+mod bare;
+mod lvm;
+
+use super::view::{View, not_ready};
+use super::{Context, Plan, Request};
+use crate::Error;
+use crate::facts::{ArrayFacts, DmOwner, DmRaidFacts};
+use crate::id::DriveId;
+use crate::model::Phase;
+
+/// Refuses what is not done to a raid set at all, or not in its state.
+///
+/// # Errors
+/// [`Error::NotSupported`] with what to use instead; [`Error::LunNotReady`] while somebody changes its
+/// table.
+pub(super) fn refuse(request: &Request, ctx: &Context<'_>) -> Result<(), Error> {
+    let Some(set) = ctx.array.dm() else {
+        return Ok(());
+    };
+    if let Request::Replace { .. } = request {
+        let instead = match &set.owner {
+            DmOwner::Lvm { vg, lv } => {
+                format!("; `lvconvert --replace PV {vg}/{lv}` does it nevertheless")
+            }
+            DmOwner::Bare => String::new(),
+        };
+        return Err(Error::NotSupported {
+            object: ctx.array.name.clone(),
+            what: "replacing a leg that works".to_owned(),
+            why: format!(
+                "a raid set fills a new leg only in place of the old one, and would be without \
+                 redundancy meanwhile{instead}"
+            ),
+        });
+    }
+    match &set.owner {
+        DmOwner::Lvm { .. } => lvm::refuse(ctx, set),
+        DmOwner::Bare => bare::refuse(request, ctx),
+    }
+}
+
+/// Plans for a raid set that has slots without a leg in sync.
+///
+/// # Errors
+/// [`Error::NoSpare`], [`Error::SparesTooSmall`] or [`Error::DriveRefused`] when nobody can take over.
+pub(super) fn mend(
+    view: &View<'_>,
+    set: &DmRaidFacts,
+    chosen: Option<DriveId>,
+) -> Result<Plan, Error> {
+    match &set.owner {
+        DmOwner::Lvm { vg, lv } => lvm::mend(view, vg, lv, chosen),
+        DmOwner::Bare => bare::mend(view, set, chosen),
+    }
+}
+
+/// Why what runs on a raid set cannot be stopped; [`None`] where it can.
+#[must_use]
+pub fn refuse_cancel(array: &ArrayFacts, phase: Phase, release_spare: bool) -> Option<Error> {
+    let set = array.dm()?;
+    let why = match (&set.owner, phase) {
+        (DmOwner::Lvm { .. }, _) if release_spare => {
+            "LVM has no way back from a leg that is being replaced; without releasing the spare it can \
+             be held"
+        }
+        (DmOwner::Lvm { .. }, Phase::Check | Phase::Repair) => {
+            "LVM has no way to stop a check or a repair that it has begun"
+        }
+        (DmOwner::Lvm { .. }, _) => return None,
+        (DmOwner::Bare, _) => return bare::refuse_cancel(array),
+    };
+    Some(Error::NotSupported {
+        object: array.name.clone(),
+        what: "stopping it".to_owned(),
+        why: why.to_owned(),
+    })
+}
+
+/// A table that somebody has loaded and not resumed.
+fn half_loaded(ctx: &Context<'_>, set: &DmRaidFacts) -> Result<(), Error> {
+    if !set.inactive_table {
+        return Ok(());
+    }
+    let why = format!(
+        "somebody has loaded a second table, which waits for a resume (`dmsetup table --inactive {}`)",
+        set.name
+    );
+    Err(not_ready(ctx, why))
+}
