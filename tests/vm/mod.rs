@@ -7,6 +7,7 @@ mod dm;
 mod errors;
 pub(crate) mod lab;
 mod ledger;
+mod lvm;
 mod manners;
 mod recover;
 mod resume;

@@ -109,7 +109,7 @@ impl Machine {
         op.percent = op.percent.max(percent);
         // Also after a restart it must not fall, so each new one is written down.
         let rose = op.percent > shown;
-        let past_sixteenth = done_kib.saturating_mul(16) >= total_kib;
+        let lun = op.lun;
         // The kernel's own rate is an average over half a minute; the first reading has none.
         let fresh = speed_kib.saturating_mul(1024);
         let rate = op
@@ -131,7 +131,8 @@ impl Machine {
         if rose {
             self.persist_op(id);
         }
-        if past_sixteenth {
+        let telling = |array| super::scrub::is_telling(array, done_kib, total_kib);
+        if self.array_of(lun).is_some_and(telling) {
             self.scrub_is_seen(id);
         }
     }

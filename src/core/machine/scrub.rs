@@ -2,7 +2,8 @@
 //! nothing when somebody stops what it began; but one that was stopped leaves its place in `sync_min`,
 //! one that came to its end leaves 0 there, and `last_sync_action` tells whether it ran at all
 //! (`drivers/md/md.c:md_do_sync`). Kernels before 6.11 keep the place in sixteenths: until the first
-//! has been passed, 0 tells nothing (docs/kernel-notes.md).
+//! has been passed, 0 tells nothing (docs/kernel-notes.md). Of a raid set of device-mapper there are neither:
+//! that it was seen in its last sixteenth is all that tells.
 
 use super::Machine;
 use super::finish::phase_word;
@@ -17,6 +18,9 @@ const LOOKS: u32 = 2;
 /// Ends in a row without having been seen beyond the first sixteenth that are believed: somebody
 /// would have had to stop it in its first moments each time.
 const UNSEEN_BELIEVED: u32 = 2;
+
+/// A check of a raid set that took less may have passed its last sixteenth between two looks, milliseconds.
+const QUICK_MS: u64 = 30_000;
 
 /// What the facts say of a check or repair that does not run any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,11 +48,21 @@ const fn word_of(op: &Op) -> SyncAction {
     }
 }
 
-fn end_of(array: &ArrayFacts, word: SyncAction, seen: bool) -> End {
+/// `seen`: beyond the part of which the facts tell nothing; `lasted_ms`: how long it was seen to run.
+fn end_of(array: &ArrayFacts, word: SyncAction, seen: bool, lasted_ms: Option<u64>) -> End {
     // It does not run, or has another level now: the planner has the words for that.
     let Some(sync) = &array.sync else {
         return End::Another;
     };
+    if array.dm().is_some() {
+        return match lasted_ms {
+            _ if seen => End::Whole,
+            Some(ms) if ms >= QUICK_MS => {
+                End::Unknown("it was not seen in its last sixteenth".to_owned())
+            }
+            _ => End::Unseen,
+        };
+    }
     match (&sync.last_action, &sync.sync_min) {
         (Fact::Unknown(why), _) => End::Unknown(format!("last_sync_action: {why}")),
         (_, Fact::Unknown(why)) => End::Unknown(format!("sync_min: {why}")),
@@ -63,25 +77,27 @@ fn end_of(array: &ArrayFacts, word: SyncAction, seen: bool) -> End {
     }
 }
 
-/// Whether a check or repair that runs has passed its first sixteenth.
-fn past_sixteenth(array: &ArrayFacts) -> bool {
+/// Whether so much is done of a check or repair that what the facts say of its end counts: the first
+/// sixteenth, of a raid set all but the last.
+pub(super) fn is_telling(array: &ArrayFacts, done: u64, total: u64) -> bool {
+    let sixteenths = if array.dm().is_some() { 15 } else { 1 };
+    total > 0 && done.saturating_mul(16) >= total.saturating_mul(sixteenths)
+}
+
+/// The same of one that runs now.
+fn tells(array: &ArrayFacts) -> bool {
     let completed = array.sync.as_ref().map(|sync| &sync.completed);
     match completed {
-        Some(Fact::Known(SyncCompleted::At { done, total })) => {
-            *total > 0 && done.saturating_mul(16) >= *total
-        }
+        Some(Fact::Known(SyncCompleted::At { done, total })) => is_telling(array, *done, *total),
         _ => false,
     }
 }
 
 impl Machine {
-    /// A check or repair runs: has it been seen beyond its first sixteenth?
+    /// A check or repair runs: has enough of it been seen?
     pub(super) fn note_scrub(&mut self, id: OpId) {
         let lun = self.ops.get(&id).map(|op| op.lun);
-        if lun
-            .and_then(|lun| self.array_of(lun))
-            .is_some_and(past_sixteenth)
-        {
+        if lun.and_then(|lun| self.array_of(lun)).is_some_and(tells) {
             self.scrub_is_seen(id);
         }
     }
@@ -105,7 +121,11 @@ impl Machine {
         let (phase, name) = (op.phase, op.lun_name.clone());
         let accepted = task.started_word.is_some() && task.busy < LOOKS;
         let word = word_of(op);
-        match end_of(array, word, op.work.scrub_seen) {
+        let lasted_ms = op
+            .live
+            .running_since
+            .map(|since| self.now.mono.since(since));
+        match end_of(array, word, op.work.scrub_seen, lasted_ms) {
             End::Whole => self.scrubbed(id, word),
             End::Another | End::Unseen if accepted => {
                 self.expect_running(id);
@@ -171,7 +191,11 @@ impl Machine {
         let phase = op.phase;
         let what = phase_word(phase);
         let (lun, word) = (op.lun, word_of(op));
-        let text = match end_of(array, word, op.work.scrub_seen) {
+        let lasted_ms = op
+            .live
+            .running_since
+            .map(|since| self.now.mono.since(since));
+        let text = match end_of(array, word, op.work.scrub_seen, lasted_ms) {
             End::Whole => {
                 if word == SyncAction::Repair {
                     self.proven(lun);
@@ -179,7 +203,8 @@ impl Machine {
                 return false;
             }
             End::Unseen => {
-                let text = format!("the {what} ended before its first sixteenth was seen");
+                let part = array.dm().map_or("first", |_| "last");
+                let text = format!("the {what} ended before its {part} sixteenth was seen");
                 self.finish(id, OpState::Succeeded, None, text);
                 return true;
             }

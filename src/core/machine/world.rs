@@ -7,7 +7,7 @@ use super::words::{describe, role_word};
 use super::{Effect, Entry, Machine, Record};
 use crate::Error;
 use crate::facts::{ArrayFacts, ArrayState, DmOwner, Fact, Inventory, Level};
-use crate::id::{DevNo, LunId};
+use crate::id::{DevNo, DriveId, LunId};
 use crate::model::{Lun, LunStatus, NotificationEvent, Role};
 use crate::plan::{self, Request};
 use crate::project::{self, ProjectContext};
@@ -448,19 +448,24 @@ impl Machine {
             .filter(|drive| drive.role == Role::InSync)
             .filter_map(|drive| drive.id)
             .collect();
-        let used: Vec<_> = self
-            .pool
-            .iter()
-            .filter(|entry| in_sync.contains(&entry.id))
-            .cloned()
+        self.leave_pool(&in_sync, "a member now");
+        // What joined a volume group is LVM's, whether or not a leg lies on it yet.
+        let groups = self.inventory.groups.values().filter_map(Fact::known);
+        let physical: BTreeSet<DriveId> = groups
+            .flat_map(|group| &group.physical)
+            .filter_map(|physical| Some(self.inventory.devices.get(&physical.dev?)?.id))
             .collect();
-        for entry in used {
-            self.pool.retain(|other| other.id != entry.id);
+        self.leave_pool(&physical, "a physical volume now");
+    }
+
+    fn leave_pool(&mut self, used: &BTreeSet<DriveId>, what: &str) {
+        let (gone, kept) = std::mem::take(&mut self.pool)
+            .into_iter()
+            .partition::<Vec<_>, _>(|entry| used.contains(&entry.id));
+        self.pool = kept;
+        for entry in gone {
             self.persist(Record::PoolRemoved(entry.id));
-            let text = format!(
-                "{} is a member now and left the spare pool",
-                entry.stable_name
-            );
+            let text = format!("{} is {what} and left the spare pool", entry.stable_name);
             self.notify(Some(NotificationEvent::DriveModify), None, None, text);
         }
     }
@@ -490,8 +495,12 @@ impl Machine {
     /// Volume groups of which a plan would have to know where a lost leg may go.
     pub(super) fn groups_wanted(&self) -> BTreeSet<String> {
         let arrays = self.inventory.arrays.values();
-        let degraded = arrays.filter(|array| project::is_degraded(array));
-        degraded
+        // Not degraded is not enough: of a leg whose metadata cannot be read it is not known.
+        let whole = |array: &&ArrayFacts| {
+            project::good_slots(array).is_some_and(|good| !good.contains(&false))
+        };
+        arrays
+            .filter(|array| !whole(array))
             .filter_map(|array| match &array.dm()?.owner {
                 DmOwner::Lvm { vg, .. } => Some(vg.clone()),
                 DmOwner::Bare => None,

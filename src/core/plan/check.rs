@@ -81,7 +81,7 @@ pub(super) fn never_possible(request: &Request, ctx: &Context<'_>) -> Result<(),
             why: failure(ctx),
         });
     }
-    Ok(())
+    super::dm::not_lost(ctx)
 }
 
 /// Why lund leaves this array to other tools.

@@ -45,6 +45,17 @@ pub(super) fn refuse(request: &Request, ctx: &Context<'_>) -> Result<(), Error> 
     }
 }
 
+/// Refuses a raid set whose data is lost although the kernel does not say so.
+///
+/// # Errors
+/// [`Error::StatusFailed`].
+pub(super) fn not_lost(ctx: &Context<'_>) -> Result<(), Error> {
+    match ctx.array.dm().map(|set| &set.owner) {
+        Some(DmOwner::Lvm { vg, lv }) => lvm::not_lost(ctx, vg, lv),
+        Some(DmOwner::Bare) | None => Ok(()),
+    }
+}
+
 /// Plans for a raid set that has slots without a leg in sync.
 ///
 /// # Errors

@@ -206,6 +206,19 @@ fn a_group_without_room_is_extended_only_where_that_is_allowed() {
     assert!(world.plan(&RECOVER).is_err());
 }
 
+/// The kernel calls a leg good for as long as nothing is read from it, or it is the last.
+#[test]
+fn what_only_a_missing_volume_has_is_lost() {
+    let mut world = half_volume(false, 4 * DISK);
+    let group = group(&mut world);
+    group.physical[0].missing = true;
+    let refused = world.plan(&RECOVER);
+    assert!(
+        matches!(&refused, Err(Error::StatusFailed { why, .. }) if why.contains("leg 0")),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn dmeventd_is_left_to_what_it_was_told_to_do() {
     let mut world = half_volume(false, 4 * DISK);
