@@ -14,6 +14,8 @@ mod dm_tests;
 mod host;
 mod identity;
 pub mod lvm;
+#[cfg(test)]
+mod lvm_tests;
 mod mdadm;
 mod mdstat;
 mod signatures;

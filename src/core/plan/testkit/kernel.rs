@@ -15,11 +15,6 @@ impl World {
             .map(|drive| drive.name.clone())
             .unwrap_or_default();
         match action {
-            Action::Revive { .. }
-            | Action::RepairVolume { .. }
-            | Action::ReplaceLeg { .. }
-            | Action::DropTable { .. }
-            | Action::ExtendGroup { .. } => panic!("no array of md takes {action}"),
             Action::SetSync { word, .. } => self.word(*word),
             Action::ClearResyncStart { .. } => {
                 let frozen = |sync: &SyncFacts| sync.action == Fact::Known(SyncAction::Frozen);
@@ -46,7 +41,6 @@ impl World {
                 let md = self.probe_mut(&name).md.known().cloned().flatten().unwrap();
                 self.add(&name, drive.id, Some(md.role.unwrap()));
             }
-            Action::FailMember { .. } => panic!("nothing is ever failed by a plan"),
             Action::RemoveMember { .. } => {
                 let state = *self.state_mut(&name);
                 assert!(state.faulty && !state.in_sync, "{name} removed: {state:?}");
@@ -83,6 +77,7 @@ impl World {
                 *probe = blank();
                 self.added.insert(drive.id);
             }
+            other => panic!("not for a plan of md: {other}"),
         }
         self.counted();
     }
