@@ -316,3 +316,47 @@ fn a_reboot_ends_no_recovery_of_lvm() {
         "cp /root/kept /run/kept; mkdir -p /mnt/m; mount /dev/vg/m /mnt/m; kept",
     );
 }
+
+/// The codes of the VDS page of `IVdsLun::Recover`, of volumes of LVM.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn the_codes_of_the_page_hold_for_lvm() {
+    let lab = volume(
+        "lvm-codes",
+        "6 40",
+        "--type raid5 -i2 -L 32M vg $(pv 2 3 4)",
+    );
+    sh(
+        &lab,
+        "lvcreate -q -y -n z --type raid0 -i2 -L 16M vg $(pv 0 1) 2>&1; \
+         lvcreate -q -y -n n --type raid1 -m1 -L 16M vg $(pv 0 1) 2>&1",
+    );
+    lab.until("vg/z", "there", |lun| lun["health"] == "VDS_H_HEALTHY");
+    let before = lab.until("vg/n", "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
+    lab.refused("recover vg/z", 4, "VDS_E_INVALID_OPERATION");
+    sh(&lab, "pace 500");
+    lab.ok("verify vg/n");
+    lab.refused("recover vg/n", 5, "VDS_E_ANOTHER_CALL_IN_PROGRESS");
+    sh(&lab, "pace 200000");
+    assert_eq!(lab.ok("wait vg/n")["state"], "succeeded");
+    sh(
+        &lab,
+        "umount /mnt/m; dead 2; dead 3; dd if=/dev/zero of=/dev/vg/m bs=1M count=4 oflag=direct 2>/dev/null || true",
+    );
+    let failed = lab.until("vg/m", "failed", |lun| lun["status"] == "VDS_LS_FAILED");
+    assert_eq!(failed["health"], "VDS_H_FAILED", "{failed:#}");
+    lab.refused("recover vg/m", 4, "VDS_E_OBJECT_STATUS_FAILED");
+    // Made anew under its name while nobody could look.
+    sh(
+        &lab,
+        "alive 2; alive 3; systemctl kill --signal=STOP lund; lvremove -qy vg/n 2>&1; \
+         lvcreate -q -y -n n --type raid1 -m1 -L 16M vg $(pv 0 1) 2>&1; systemctl kill --signal=CONT lund",
+    );
+    lab.refused("recover vg/n", 10, "VDS_E_PROVIDER_CACHE_CORRUPT");
+    lab.ok("reenumerate");
+    lab.ok("refresh");
+    assert_ne!(lab.ok("show vg/n")["id"], before["id"]);
+    sh(&lab, "lvremove -qy vg/n 2>&1");
+    lab.until_gone("vg/n");
+    lab.refused("recover vg/n", 3, "VDS_E_OBJECT_DELETED");
+}
