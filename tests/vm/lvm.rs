@@ -158,10 +158,21 @@ fn a_recovery_of_lvm_is_held_killed_and_resumed() {
     sh(&lab, "pace 800");
     let op = lab.ok("recover vg/m");
     let id = op["id"].as_u64().unwrap();
+    // Killed while LVM is at work: that goes on, and so does the operation.
+    sh(
+        &lab,
+        "until pgrep -f '[l]vm lvconvert' >/dev/null; do :; done
+         kill -9 $(systemctl show -p MainPID --value lund); pgrep -f '[l]vm lvconvert' >/dev/null",
+    );
     lab.until("vg/m", "rebuilding", |lun| {
-        lun["health"] == "VDS_H_REBUILDING" && lun["operation"]["percent"].as_u64() > Some(0)
+        lun["operation"]["id"].as_u64() == Some(id)
+            && lun["operation"]["state"] == "running"
+            && lun["operation"]["percent"].as_u64() > Some(0)
     });
-    sh(&lab, "systemctl kill -s KILL lund");
+    sh(
+        &lab,
+        "systemctl kill -s KILL lund; ! pgrep -f '[l]vm lvconvert'",
+    );
     lab.until("vg/m", "seen again", |lun| {
         lun["operation"]["id"].as_u64() == Some(id) && lun["operation"]["state"] == "running"
     });

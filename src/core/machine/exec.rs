@@ -234,6 +234,10 @@ impl Machine {
                 let why = format!("the check was stopped and cannot be begun again: {error}");
                 self.interrupt(id, &why);
             }
+            // Its owner is at work on it: a table waits for its resume, LVM answers nobody else.
+            Err(Error::LunNotReady { .. }) if array.dm().is_some() && self.bears_with(id) => {
+                self.look_again(id, Some(RETRY_MS));
+            }
             Err(error) => self.cannot_go_on(id, error, array),
             Ok(plan) if plan.phase == Phase::None => self.complete(id, array),
             Ok(plan) => {
@@ -241,6 +245,15 @@ impl Machine {
                 self.follow(id, &plan);
             }
         }
+    }
+
+    /// Whether an operation may look once more at what was in nobody's way for long so far.
+    fn bears_with(&mut self, id: OpId) -> bool {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return false;
+        };
+        task.busy += 1;
+        task.busy <= BUSY_MAX
     }
 
     /// What is still asked for: a scrub that was carried out is not asked for again.

@@ -1,9 +1,11 @@
 //! LVM's own tools: what they say of a volume group, and the changes that only they may make.
 //!
 //! A tool that changes something is never ended by force: it may have suspended devices. Its time is
-//! not bounded here; the operation says when it takes long.
+//! not bounded here; the operation says when it takes long. Under systemd it runs as a service of its own, which
+//! the end of this one, however sudden, does not touch, and which nothing of this one's sandbox hinders.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use lun_core::Error;
@@ -18,6 +20,10 @@ use crate::raid_set;
 
 /// The only program: its commands are its first argument, so that no link to it is needed.
 const LVM: &str = "lvm";
+/// Starts a service that lasts as long as a command.
+const SYSTEMD_RUN: &str = "systemd-run";
+/// It is there while systemd runs (sd_booted(3)).
+const SYSTEMD: &str = "/run/systemd/system";
 /// Longer than anything that ends takes.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -101,7 +107,35 @@ struct Hand<'a> {
 
 impl Hand<'_> {
     fn run(&self, args: &[&str]) -> Result<(), Error> {
-        self.tools.run(LVM, args).map(|_| ())
+        let service = Path::new(SYSTEMD).is_dir() && self.tools.find(SYSTEMD_RUN).is_some();
+        let Some(lvm) = self.tools.find(LVM).filter(|_| service) else {
+            return self.tools.run(LVM, args).map(|_| ());
+        };
+        let lvm = lvm.to_string_lossy();
+        // SIGPIPE is ignored in a service: words to a daemon that is no more end nothing.
+        let as_service = [
+            "--quiet",
+            "--collect",
+            "--wait",
+            "--pipe",
+            "--setenv=LC_ALL=C",
+            "--description=LVM for lund",
+            "--",
+            &*lvm,
+        ];
+        let all: Vec<&str> = as_service.iter().chain(args).copied().collect();
+        self.tools
+            .run(SYSTEMD_RUN, &all)
+            .map(|_| ())
+            .map_err(|error| match error {
+                Error::Tool { status, stderr, .. } => Error::Tool {
+                    program: LVM.to_owned(),
+                    args: args.iter().map(|&arg| arg.to_owned()).collect(),
+                    status,
+                    stderr,
+                },
+                other => other,
+            })
     }
 
     /// LVM starts a check and a repair; it stops nothing. A recovery is held by its rate, which LVM

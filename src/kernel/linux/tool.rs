@@ -73,22 +73,23 @@ impl Tools {
         ))
     }
 
+    /// Where a tool is.
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+        let mut paths = self.folders.iter().map(|folder| folder.join(program));
+        paths.find(|path| path.is_file())
+    }
+
     /// Runs a tool, whatever its exit status.
     pub(crate) fn run_any(&self, program: &str, args: &[&str]) -> Result<Output, Error> {
-        let path = self
-            .folders
-            .iter()
-            .map(|folder| folder.join(program))
-            .find(|path| path.is_file())
-            .ok_or_else(|| {
-                let places: Vec<_> = self
-                    .folders
-                    .iter()
-                    .map(|folder| folder.display().to_string())
-                    .collect();
-                let detail = format!("there is no such program in {}", places.join(", "));
-                tool_error(program, args, "not started", &detail)
-            })?;
+        let path = self.find(program).ok_or_else(|| {
+            let places: Vec<_> = self
+                .folders
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            let detail = format!("there is no such program in {}", places.join(", "));
+            tool_error(program, args, "not started", &detail)
+        })?;
         let mut child = Command::new(&path)
             .args(args)
             .env_clear()
