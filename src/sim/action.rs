@@ -28,10 +28,17 @@ impl World {
     pub fn act(&mut self, action: &Action) -> Result<(), Error> {
         match self.begin(action) {
             Outcome::Done(result) => result,
-            Outcome::Blocked(array) => Err(Error::Timeout {
-                what: format!("stopping the sync of {array}"),
-                after_ms: 0,
-            }),
+            Outcome::Blocked(array) => {
+                // Whoever waits for a raid set gives up.
+                let own = |(name, waits): &(String, Action)| *name == array && waits == action;
+                if let Some(at) = self.waiting.iter().rposition(own) {
+                    self.waiting.remove(at);
+                }
+                Err(Error::Timeout {
+                    what: format!("stopping the sync of {array}"),
+                    after_ms: 0,
+                })
+            }
         }
     }
 
@@ -46,6 +53,10 @@ impl World {
         }
         if let Some(Err(error)) = action.drive().map(|drive| self.check_identity(drive)) {
             return Outcome::Done(Err(error));
+        }
+        if let Some(name) = action.array().filter(|name| self.set_blocked(name)) {
+            self.waiting.push((name.to_owned(), action.clone()));
+            return Outcome::Blocked(name.to_owned());
         }
         if let Action::SetSync { array: name, word } = action {
             let stops = matches!(word, SyncWord::Frozen | SyncWord::Idle);
@@ -77,19 +88,29 @@ impl World {
 
     /// Whether the array's sync thread cannot be stopped because a member hangs.
     pub(crate) fn stop_blocked(&self, name: &str) -> bool {
+        if self.waiting.iter().any(|(other, _)| other == name) {
+            return self.set_blocked(name);
+        }
         self.arrays
             .get(name)
-            .is_some_and(|a| a.sync.is_some() && self.stalled(a))
+            .is_some_and(|a| a.dm.is_none() && a.sync.is_some() && self.stalled(a))
     }
 
-    /// Ends what [`Outcome::Blocked`] began.
-    pub(crate) fn end_blocked(&mut self, name: &str) {
+    /// Ends what [`Outcome::Blocked`] began, and says how.
+    pub(crate) fn end_blocked(&mut self, name: &str) -> Result<(), Error> {
+        if let Some(at) = self.waiting.iter().position(|(other, _)| other == name) {
+            let (_, action) = self.waiting.remove(at);
+            let result = self.perform(&action);
+            self.settle();
+            return result;
+        }
         self.interrupt(name);
         self.settle();
+        Ok(())
     }
 
     /// Refuses a drive that is not there or not the one that the plan saw.
-    fn check_identity(&self, target: &Target) -> Result<(), Error> {
+    pub(crate) fn check_identity(&self, target: &Target) -> Result<(), Error> {
         let refuse = |unfit| {
             Err(Error::DriveRefused {
                 drive: target.name.clone(),
@@ -109,6 +130,10 @@ impl World {
         let on_array = |name: &str, result: Result<(), i32>| {
             result.map_err(|errno| kernel_error(action, name, errno))
         };
+        let is_set = |name: &str| self.arrays.get(name).is_some_and(|a| a.dm.is_some());
+        if let Some(name) = action.array().filter(|name| is_set(name)) {
+            return self.act_on_set(name, action);
+        }
         match action {
             Action::SetSync { array, word } => on_array(array, self.set_sync(array, *word)),
             Action::ClearResyncStart { array, .. } => on_array(array, self.clear_resync(array)),
@@ -137,7 +162,7 @@ impl World {
                 on_array(array, result)
             }
             Action::Wipe { drive, .. } => self.wipe(drive),
-            // No raid set of device-mapper is simulated.
+            // These are for raid sets of device-mapper alone.
             Action::Revive { .. }
             | Action::RepairVolume { .. }
             | Action::ReplaceLeg { .. }

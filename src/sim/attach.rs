@@ -245,6 +245,11 @@ impl World {
             return Some(array.name.clone());
         }
         let device = self.devices.get(&dev)?;
+        let leg = self.legs_on(device.id).into_iter();
+        let mut leg = leg.filter_map(|dev| self.devices.get(&dev).filter(|d| d.present));
+        if let Some(leg) = leg.next() {
+            return Some(leg.name.clone());
+        }
         let of_holders = device.holders.iter().next().cloned();
         let opened = device.opened.then(|| "another process".to_owned());
         device.used_by.first().cloned().or(of_holders).or(opened)

@@ -22,6 +22,9 @@ impl World {
         let Some(array) = self.arrays.get(name) else {
             return;
         };
+        if array.dm.is_some() {
+            return self.write_raid_superblocks(name);
+        }
         for member in array.members.iter().filter(|m| !m.faulty) {
             let Some(device) = self.devices.get_mut(&member.dev).filter(|d| d.present) else {
                 continue;
@@ -135,6 +138,7 @@ impl World {
         if let Some(name) = self.array_of(dev).map(|a| a.name.clone()) {
             self.fault(&name, dev);
         }
+        self.fail_legs(device);
         self.settle();
     }
 
@@ -145,6 +149,11 @@ impl World {
         let Some(name) = self.array_of(dev).map(|a| a.name.clone()) else {
             return;
         };
+        if self.arrays.get(&name).is_some_and(|a| a.dm.is_some()) {
+            // The target keeps no list of bad blocks.
+            self.fault(&name, dev);
+            return self.settle();
+        }
         if let Some(array) = self.arrays.get_mut(&name) {
             array.needed = true;
             if let Some(member) = array.member_mut(dev) {
@@ -159,7 +168,10 @@ impl World {
 
     /// A drive is unplugged, and udev's rule fails and removes it from its array.
     pub fn vanish(&mut self, device: &str) {
+        let device = &self.drive_name(device);
         self.pull(device);
+        self.fail_legs(device);
+        self.settle();
         let Some(dev) = self.dev(device) else { return };
         let Some(name) = self.array_of(dev).map(|a| a.name.clone()) else {
             return;
@@ -174,6 +186,8 @@ impl World {
 
     /// A drive is unplugged; its array notices at the next write.
     pub fn pull(&mut self, device: &str) {
+        let device = &self.drive_name(device);
+        self.lose_legs(device);
         if let Some(device) = self.device_mut(device) {
             device.present = false;
         }
@@ -182,6 +196,8 @@ impl World {
 
     /// Every read and write of a drive fails from now on; its array notices at the next.
     pub fn kill(&mut self, device: &str) {
+        let device = &self.drive_name(device);
+        self.lose_legs(device);
         if let Some(device) = self.device_mut(device) {
             device.dead = true;
             device.fails_at = Some(0);
@@ -190,6 +206,7 @@ impl World {
 
     /// A drive is plugged in (again), with all that is written on it.
     pub fn plug(&mut self, device: &str) {
+        let device = &self.drive_name(device);
         if let Some(device) = self.device_mut(device) {
             device.present = true;
         }
@@ -212,6 +229,8 @@ impl World {
     /// A drive's input and output hang: sync threads of its array stand still.
     pub fn hang(&mut self, device: &str) {
         self.rebase();
+        let device = &self.drive_name(device);
+        self.hang_legs(device, true);
         if let Some(device) = self.device_mut(device) {
             device.hung = true;
         }
@@ -220,6 +239,8 @@ impl World {
     /// A hanging drive goes on.
     pub fn unhang(&mut self, device: &str) {
         self.rebase();
+        let device = &self.drive_name(device);
+        self.hang_legs(device, false);
         if let Some(device) = self.device_mut(device) {
             device.hung = false;
         }
@@ -254,6 +275,9 @@ impl World {
         let Some(mut array) = self.arrays.remove(name) else {
             return;
         };
+        if array.dm.is_some() {
+            return self.put_down_set(array);
+        }
         array.frozen = false;
         array.broken = false;
         array.last_action = None;
@@ -277,6 +301,9 @@ impl World {
     /// A stopped array is assembled from the members that are there; what was interrupted goes on
     /// by itself unless the array begins auto-read-only.
     pub fn assemble(&mut self, name: &str, auto_read_only: bool) {
+        if self.stopped.get(name).is_some_and(|a| a.dm.is_some()) {
+            return self.activate_set(name);
+        }
         let Some(mut array) = self.stopped.remove(name) else {
             return;
         };

@@ -16,7 +16,11 @@ impl World {
     pub fn inventory(&self, request: &ScanRequest) -> Inventory {
         let present = || self.devices.values().filter(|d| d.present);
         Inventory {
-            groups: std::collections::BTreeMap::new(),
+            groups: request
+                .groups
+                .iter()
+                .map(|name| (name.clone(), self.group_facts(name)))
+                .collect(),
             arrays: self
                 .arrays
                 .values()
@@ -37,6 +41,9 @@ impl World {
     /// What the attributes of an array say; the event count only when it is asked for.
     #[must_use]
     pub fn array_facts(&self, array: &Array, events: bool) -> ArrayFacts {
+        if let Some(set) = &array.dm {
+            return self.set_facts(array, set);
+        }
         let mut members: Vec<MemberFacts> = array
             .members
             .iter()
@@ -158,6 +165,8 @@ impl World {
     fn device_facts(&self, device: &Device) -> DeviceFacts {
         let mut holders = device.holders.clone();
         holders.extend(self.array_of(device.dev).map(|a| a.name.clone()));
+        let legs = self.legs_on(device.id).into_iter();
+        holders.extend(legs.filter_map(|dev| Some(self.devices.get(&dev).filter(|d| d.present)?.name.clone())));
         let by_id = format!("/dev/disk/by-id/{}-{}", device.transport, device.serial);
         let md = device
             .superblock

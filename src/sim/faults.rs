@@ -42,6 +42,12 @@ impl World {
                 self.hint(Hint::Devices);
                 Some(Part { froze })
             }
+            Action::SetSync { .. } | Action::RepairVolume { .. } if self.busy_next == 0 => {
+                self.begin_on_set(action).then_some(Part { froze: false })
+            }
+            Action::ReplaceLeg { .. } => {
+                self.begin_replacement(action).then_some(Part { froze: false })
+            }
             Action::ReAdd { array, drive } => {
                 let there = self.is_drive(drive) && self.exclusive_user(drive.dev).is_none();
                 let froze = there && self.freeze_for_tool(array);
@@ -66,6 +72,8 @@ impl World {
 
     /// The tool goes on: the array is as it was before its work began.
     pub fn end_part(&mut self, action: &Action, part: Part) {
+        self.end_on_set(action);
+        self.end_replacement(action);
         if let Some(array) = action.array().and_then(|name| self.arrays.get_mut(name))
             && part.froze
         {
@@ -119,8 +127,11 @@ impl World {
             for member in &mut array.members {
                 let device = self.devices.get(&member.dev);
                 let stored = device.and_then(|d| d.superblock.as_ref());
+                let stored = stored.map(|stored| stored.recovery_offset);
+                // What a leg's superblock says moves with what is known of it.
+                let stored = stored.or(array.dm.is_some().then_some(member.recovery_offset));
                 if let Some(stored) = stored.filter(|_| !member.in_sync) {
-                    let offset = stored.recovery_offset.unwrap_or(0);
+                    let offset = stored.unwrap_or(0);
                     member.recovery_offset = Some(offset);
                     let takes_part = mirror || member.replacement;
                     member.torn |= writing && offset > 0 && takes_part;
@@ -151,6 +162,9 @@ impl World {
 
     /// What of an array outlives its stopping.
     fn put_down(&mut self, mut array: Array) {
+        if array.dm.is_some() {
+            return self.put_down_set(array);
+        }
         array.frozen = false;
         array.broken = false;
         array.requested = None;
@@ -167,6 +181,9 @@ impl World {
     /// (`Assemble.c`: one event of difference is forgiven). Without enough of them it stays
     /// inactive.
     pub fn assemble_found(&mut self, name: &str, auto_read_only: bool) {
+        if self.stopped.get(name).is_some_and(|a| a.dm.is_some()) {
+            return self.activate_set(name);
+        }
         let Some(mut array) = self.stopped.remove(name) else {
             return;
         };

@@ -13,6 +13,11 @@ use crate::world::{Array, Member, Mode, World, errno};
 impl World {
     /// The answer of an action that never reaches the kernel; [`None`] for one that does.
     pub(crate) fn refused(&mut self, action: &Action) -> Option<Result<(), Error>> {
+        let array = action.array().and_then(|name| self.arrays.get(name));
+        if array.is_some_and(|array| array.dm.is_some()) {
+            // What is none for a raid set is refused where the others are carried out.
+            return None;
+        }
         match action {
             Action::FailMember { array, drive } => self.refuse_to_fail(array, drive),
             Action::RemoveMember { array, drive } => self.refuse_to_remove(array, drive),

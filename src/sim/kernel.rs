@@ -189,13 +189,7 @@ impl Kernel for SimKernel {
     }
 
     fn read_progress(&self) -> Result<Vec<(String, MdstatFacts)>, Error> {
-        let state = self.handle.shared.lock();
-        let world = &state.world;
-        Ok(world
-            .arrays
-            .values()
-            .map(|a| (a.name.clone(), world.mdstat_facts(a)))
-            .collect())
+        Ok(self.handle.shared.lock().world.progress_facts())
     }
 
     fn act(&self, action: &Action) -> Result<(), Error> {
@@ -208,10 +202,10 @@ impl Kernel for SimKernel {
             Outcome::Done(result) => result,
             Outcome::Blocked(name) => {
                 let mut state = shared.wait_until(state, |world| !world.stop_blocked(&name));
-                state.world.end_blocked(&name);
+                let result = state.world.end_blocked(&name);
                 shared.deliver(&mut state);
                 shared.changed.notify_all();
-                Ok(())
+                result
             }
         }
     }

@@ -15,6 +15,7 @@
 mod action;
 mod attach;
 pub mod campaign;
+pub mod dm;
 mod events;
 mod facts;
 mod faults;

@@ -96,6 +96,7 @@ impl Scenario {
             unreadable: 0,
             content: None,
             missed_sectors: 0,
+            under: None,
         };
         self.world.devices.insert(dev, device);
         self.disk = Some(dev);
@@ -177,6 +178,7 @@ impl Scenario {
             mismatch_shown: 0,
             generation: 0,
             degraded_lie: None,
+            dm: None,
         };
         self.world.arrays.insert(name.to_owned(), array);
         self.world.bump(name);
@@ -277,6 +279,17 @@ impl Scenario {
     #[must_use]
     pub fn world(mut self, change: impl FnOnce(&mut World)) -> Self {
         change(&mut self.world);
+        self
+    }
+
+    /// Changes the machine, or says what does not fit together.
+    pub(crate) fn try_world(
+        mut self,
+        change: impl FnOnce(&mut World) -> Result<(), String>,
+    ) -> Self {
+        if let Err(why) = change(&mut self.world) {
+            self.wrong.push(why);
+        }
         self
     }
 

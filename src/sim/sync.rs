@@ -52,7 +52,8 @@ impl World {
 
     fn next_of(&self, array: &Array) -> Option<u64> {
         let sync = array.sync.as_ref()?;
-        if sync.delayed || sync.parked || self.rate == 0 || self.stalled(array) {
+        let slowed = array.is_slowed();
+        if sync.delayed || sync.parked || self.rate == 0 || self.stalled(array) || slowed {
             return None;
         }
         let sixteenth = (sync.told + 1).saturating_mul(sync.total).div_ceil(16);
@@ -117,7 +118,7 @@ impl World {
         let (action, targets) = (sync.action, sync.targets.clone());
         store_position(array, action, &targets, position);
         self.write_superblocks(name);
-        self.hint_array(name);
+        self.hint_progress(name);
     }
 
     /// Starts whatever every array needs, then whatever had waited for its turn.
@@ -197,7 +198,7 @@ impl World {
                 member.recovery_offset = Some(0);
             }
         }
-        self.hint_array(name);
+        self.hint_progress(name);
     }
 
     fn start(&mut self, name: &str, action: SyncAction) {

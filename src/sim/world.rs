@@ -8,6 +8,8 @@ use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 use uuid::Uuid;
 
+use crate::dm::{DmSet, Group};
+
 /// Bytes that a superblock, its bitmap and the data offset take on every simulated member.
 pub const OVERHEAD_BYTES: u64 = 1 << 20;
 
@@ -133,6 +135,8 @@ pub struct Device {
     pub content: Option<(Uuid, u64)>,
     /// Sectors written to its array since it was last a member in sync.
     pub missed_sectors: u64,
+    /// Leg of a raid set of device-mapper: the drive that it lies on.
+    pub under: Option<DriveId>,
 }
 
 impl Device {
@@ -312,6 +316,8 @@ pub struct Array {
     pub generation: u64,
     /// Shown in place of the true `degraded`: a kernel that contradicts itself.
     pub degraded_lie: Option<u32>,
+    /// What a raid set of device-mapper has beyond the md beneath it.
+    pub dm: Option<Box<DmSet>>,
 }
 
 impl Array {
@@ -323,6 +329,18 @@ impl Array {
                 self.level,
                 Level::Raid1 | Level::Raid4 | Level::Raid5 | Level::Raid6 | Level::Raid10
             )
+    }
+
+    /// Its table slows everything to a standstill.
+    #[must_use]
+    pub fn is_slowed(&self) -> bool {
+        self.dm.as_ref().is_some_and(|set| set.slowed)
+    }
+
+    /// Nothing is filled or brought in step, because somebody wants it so.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.frozen || self.is_slowed()
     }
 
     /// A resync would write what a half-filled copy has over the good ones.
@@ -442,6 +460,12 @@ pub struct World {
     pub lose_hints: bool,
     /// Hints not yet delivered.
     pub(crate) hints: Vec<Hint>,
+    /// Volume groups of LVM by name.
+    pub groups: BTreeMap<String, Group>,
+    /// Last minor number of device-mapper that was given away.
+    pub(crate) minors: u32,
+    /// Actions on raid sets that wait for a drive that hangs, each with the set's name.
+    pub(crate) waiting: Vec<(String, Action)>,
 }
 
 impl World {
@@ -488,7 +512,21 @@ impl World {
 
     /// Tells the watchers that the array may have changed.
     pub(crate) fn hint_array(&mut self, name: &str) {
-        self.hint(Hint::Array(name.to_owned()));
+        match self.arrays.get_mut(name).and_then(|a| a.dm.as_mut()) {
+            // An event of device-mapper does not say whose it is.
+            Some(set) => {
+                set.event += 1;
+                self.hint(Hint::Arrays);
+            }
+            None => self.hint(Hint::Array(name.to_owned())),
+        }
+    }
+
+    /// The same of a start or of progress: device-mapper tells of ends and of failures only.
+    pub(crate) fn hint_progress(&mut self, name: &str) {
+        if self.arrays.get(name).is_some_and(|a| a.dm.is_none()) {
+            self.hint_array(name);
+        }
     }
 
     /// Tells the watchers, unless hints are lost or this one waits already.
@@ -502,7 +540,7 @@ impl World {
     #[must_use]
     pub fn position(&self, array: &Array) -> u64 {
         let Some(sync) = &array.sync else { return 0 };
-        if sync.delayed || self.stalled(array) {
+        if sync.delayed || self.stalled(array) || array.is_slowed() {
             return sync.base;
         }
         let ms = self.now_ms.saturating_sub(sync.base_ms);

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lun_core::Error;
 use lun_core::action::{Action, SyncWord};
 use lun_core::facts::{ArrayFacts, Position};
-use lun_core::id::{DriveId, LunId, OpId};
+use lun_core::id::{DevNo, DriveId, LunId, OpId};
 use lun_core::machine::{Command, Input, Machine, Reply, Snapshot};
-use lun_core::model::{OpView, Phase};
+use lun_core::model::{Health, OpView, Phase};
 use uuid::Uuid;
 
 use super::ledger::Committed;
@@ -248,6 +248,22 @@ impl Checks {
         ))
     }
 
+    /// Facts of a raid set never call a leg in sync that is not, whatever its status line says.
+    pub fn honest(&mut self, world: &World, facts: &ArrayFacts) {
+        let Some(array) = world.array(&facts.name).filter(|array| array.dm.is_some()) else {
+            return;
+        };
+        for member in &facts.members {
+            let good = |dev: &DevNo| array.member(*dev).is_some_and(|member| member.good());
+            let said = member.state.is_known_and(|state| state.in_sync);
+            if said && !member.dev.is_known_and(good) {
+                let (array, leg) = (&facts.name, &member.name);
+                self.wrong
+                    .push(format!("{array}: {leg} is called in sync and is not"));
+            }
+        }
+    }
+
     /// Whether each array can be read.
     #[must_use]
     pub fn readable(&self, world: &World) -> Vec<(String, bool)> {
@@ -270,7 +286,7 @@ impl Checks {
             array: name,
             word: SyncWord::Frozen,
         } = action
-            && let Some(array) = world.array(name).filter(|array| array.frozen)
+            && let Some(array) = world.array(name).filter(|array| array.is_held())
         {
             // What somebody else had frozen stays his.
             self.froze.entry(array.uuid).or_insert(true);
@@ -294,7 +310,7 @@ impl Checks {
 
     /// Somebody else has frozen an array, or let it go.
     pub fn frozen_by_others(&mut self, world: &World, name: &str) {
-        if let Some(array) = world.array(name).filter(|array| array.frozen) {
+        if let Some(array) = world.array(name).filter(|array| array.is_held()) {
             self.froze.insert(array.uuid, false);
         }
         self.forget_thawed(world);
@@ -303,7 +319,7 @@ impl Checks {
     fn forget_thawed(&mut self, world: &World) {
         let frozen = |uuid: &Uuid| {
             let mut arrays = world.arrays.values();
-            arrays.any(|array| array.uuid == *uuid && array.frozen)
+            arrays.any(|array| array.uuid == *uuid && array.is_held())
         };
         self.froze.retain(|uuid, _| frozen(uuid));
     }
@@ -388,6 +404,7 @@ impl Checks {
             }
         }
         self.holds(world, &snapshot);
+        self.health(world, &snapshot);
         self.pool(&snapshot);
     }
 
@@ -398,12 +415,24 @@ impl Checks {
             let lun = snapshot.luns.iter().find(|lun| lun.id.0 == array.uuid);
             let held = lun.is_some_and(|lun| lun.held);
             let ours = self.froze.get(&array.uuid) == Some(&true);
-            if array.frozen && ours && !held {
+            if array.is_held() && ours && !held {
                 let text = format!("{} was left frozen and is not held", array.name);
                 self.wrong.push(text);
             }
-            if held && !array.frozen && array.mode != Mode::Readonly {
+            if held && !array.is_held() && array.mode != Mode::Readonly {
                 let text = format!("{} is held and not frozen", array.name);
+                self.wrong.push(text);
+            }
+        }
+    }
+
+    /// No array is shown healthy that misses a copy.
+    fn health(&mut self, world: &World, snapshot: &Snapshot) {
+        for array in world.arrays.values().filter(|array| array.degraded() > 0) {
+            let lun = snapshot.luns.iter().find(|lun| lun.id.0 == array.uuid);
+            if lun.is_some_and(|lun| lun.health == Health::Healthy) && array.degraded_lie.is_none()
+            {
+                let text = format!("{} is shown healthy and is degraded", array.name);
                 self.wrong.push(text);
             }
         }

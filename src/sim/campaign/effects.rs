@@ -21,7 +21,11 @@ impl Rig {
     /// The moment of a scan at which it sees the world.
     pub(super) fn look(&mut self, request: &ScanRequest) {
         let mut inventory = self.world.inventory(request);
-        let mut hangs = false;
+        for array in inventory.arrays.values() {
+            self.checks.honest(&self.world, array);
+        }
+        let unanswered = |group: &Fact<_>| group.known().is_none();
+        let mut hangs = inventory.groups.values().any(unanswered);
         for (dev, probe) in &mut inventory.probes {
             if self
                 .world
@@ -77,7 +81,12 @@ impl Rig {
             Outcome::Blocked(array) => {
                 self.tally.fault("hung write");
                 let life = self.life;
-                self.hung.push(Hung { life, id, array });
+                self.hung.push(Hung {
+                    life,
+                    id,
+                    array,
+                    action,
+                });
             }
         }
     }

@@ -3,6 +3,7 @@
 use lun_core::id::LunId;
 use lun_core::machine::{Command, Machine};
 
+use super::raid_sets;
 use super::rig::{Pace, Rig};
 use super::schedule::{Agenda, recoverable};
 use super::setting::plug_blank;
@@ -102,10 +103,15 @@ fn check(rig: &mut Rig) {
 fn mend(rig: &mut Rig, name: &str) {
     let whole = |rig: &Rig| {
         let array = rig.world.array(name);
-        array.is_none_or(|a| a.degraded() == 0 && a.resync_start.is_none() && !a.frozen)
+        array.is_none_or(|a| a.degraded() == 0 && a.resync_start.is_none() && !a.is_held())
     };
     if whole(rig) {
         *rig.tally.arrays.entry("whole").or_default() += 1;
+        return;
+    }
+    if raid_sets::is_bare(&rig.world, name) || raid_sets::is_left_to_dmeventd(&rig.world, name) {
+        // lund refuses: dmeventd does it, or nobody can but who made the set.
+        *rig.tally.arrays.entry("left to others").or_default() += 1;
         return;
     }
     for attempt in 0..ATTEMPTS {
@@ -113,7 +119,14 @@ fn mend(rig: &mut Rig, name: &str) {
         // A member that fails wants a spare as well.
         for _ in 0..missing.max(1) {
             let number = rig.fresh_number();
+            let grows = rig.world.array(name).is_some_and(|a| a.dm.is_some())
+                && !(rig.policy.extend_groups && rig.random.one_in(2));
             match rig.happens(|world| plug_blank(world, number)) {
+                // A spare in the pool is of no use to a group that lund may not extend.
+                Ok(drive) if grows => {
+                    raid_sets::grow(rig, name, &drive);
+                    None
+                }
                 Ok(drive) => rig.call(Command::SpareAdd {
                     drive,
                     force: false,

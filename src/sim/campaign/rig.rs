@@ -96,6 +96,7 @@ pub(super) struct Hung {
     pub(super) life: u32,
     pub(super) id: ActId,
     pub(super) array: String,
+    pub(super) action: Action,
 }
 
 /// Everything but the schedule.
@@ -106,6 +107,8 @@ pub struct Rig {
     pub random: Random,
     /// How effects are carried out.
     pub pace: Pace,
+    /// What the daemon was told in its configuration.
+    pub policy: Policy,
     /// What must be true.
     pub checks: Checks,
     /// What was done and how it ended.
@@ -151,6 +154,7 @@ impl Rig {
             world,
             random,
             pace: Pace::CALM,
+            policy: Policy::default(),
             checks: Checks::default(),
             tally: Tally::default(),
             ledger: Ledger::default(),
@@ -242,7 +246,7 @@ impl Rig {
             state.last_op = state.last_op.max((EPOCH_MS + self.now_ms) / 1000);
         }
         self.tell(|| "--- the daemon starts".to_owned());
-        self.machine = Some(Machine::new(Policy::default()));
+        self.machine = Some(Machine::new(self.policy.clone()));
         self.step(Input::Start(Box::new(state)));
     }
 
@@ -392,15 +396,15 @@ impl Rig {
             Event::ReadArray(name) => {
                 let array = self.world.array(&name);
                 let facts = array.map(|array| Box::new(self.world.array_facts(array, false)));
+                if let Some(facts) = &facts {
+                    self.checks.honest(&self.world, facts);
+                }
                 let ms = self.takes(self.pace.read_ms);
                 let result = Ok(facts);
                 self.schedule(ms, Event::Deliver(Input::ArrayRead { name, result }));
             }
             Event::ReadProgress => {
-                let world = &self.world;
-                let arrays = world.arrays.values();
-                let facts = arrays.map(|a| (a.name.clone(), world.mdstat_facts(a)));
-                let facts = facts.collect();
+                let facts = self.world.progress_facts();
                 let ms = self.takes(self.pace.read_ms);
                 self.schedule(ms, Event::Deliver(Input::Progress(Ok(facts))));
             }
@@ -439,9 +443,14 @@ impl Rig {
                 continue;
             }
             let hung = self.hung.remove(index);
-            self.world.end_blocked(&hung.array);
+            let readable = self.checks.readable(&self.world);
+            let result = self.world.end_blocked(&hung.array);
+            if self.world.array(&hung.array).is_some_and(|a| a.dm.is_some()) {
+                // Nothing of it was done before it blocked.
+                self.checks.acted(&self.world, &hung.action, &readable);
+            }
             if hung.life == self.life {
-                let (id, result) = (hung.id, Ok(()));
+                let id = hung.id;
                 self.schedule(1, Event::Deliver(Input::Acted { id, result }));
             }
         }

@@ -26,7 +26,7 @@ pub(super) enum Later {
 pub(super) struct Agenda(Vec<(u64, Later)>);
 
 impl Agenda {
-    fn add(&mut self, at_ms: u64, what: Later) {
+    pub(super) fn add(&mut self, at_ms: u64, what: Later) {
         self.0.push((at_ms, what));
     }
 
@@ -188,6 +188,10 @@ fn gives_up(rig: &mut Rig, drive: &str) -> bool {
     let Some(dev) = rig.world.dev(drive) else {
         return false;
     };
+    let leg_or_volume = rig.world.devices.get(&dev);
+    if leg_or_volume.is_some_and(|d| d.under.is_some() || rig.world.group_of(d.id).is_some()) {
+        return false;
+    }
     let mut arrays = rig.world.arrays.values().chain(rig.world.stopped.values());
     if arrays.any(|array| array.member(dev).is_some()) {
         return false;
@@ -201,14 +205,26 @@ fn gives_up(rig: &mut Rig, drive: &str) -> bool {
 
 /// The member named would be the one too many: dead arrays teach little.
 fn is_needed(world: &World, drive: &str) -> bool {
-    let Some(array) = world.dev(drive).and_then(|dev| world.array_of(dev)) else {
-        return false;
-    };
-    let mut after: Array = array.clone();
-    for member in after.members.iter_mut().filter(|m| m.name == drive) {
-        member.faulty = true;
+    let device = world.devices.values().find(|d| d.name == drive);
+    // What befalls a drive befalls all legs on it, and what befalls a leg its drive.
+    let legs = device.map_or_else(Vec::new, |d| world.legs_on(d.under.unwrap_or(d.id)));
+    if legs.is_empty() {
+        let Some(array) = world.dev(drive).and_then(|dev| world.array_of(dev)) else {
+            return false;
+        };
+        let mut after: Array = array.clone();
+        for member in after.members.iter_mut().filter(|m| m.name == drive) {
+            member.faulty = true;
+        }
+        return !after.enough();
     }
-    !after.enough()
+    world.arrays.values().any(|array| {
+        let mut after: Array = array.clone();
+        for member in after.members.iter_mut() {
+            member.faulty |= legs.contains(&member.dev);
+        }
+        array.enough() && !after.enough()
+    })
 }
 
 /// Drives fail, hang, go and come.
@@ -231,7 +247,7 @@ fn misfortune(rig: &mut Rig, agenda: &mut Agenda) {
             rig.happens(|world| world.pull(&drive));
         }
         8..=10 => {
-            let gone = |d: &&crate::world::Device| !d.present;
+            let gone = |d: &&crate::world::Device| !d.present && d.under.is_none();
             let gone = rig.world.devices.values().filter(gone);
             let gone: Vec<String> = gone.map(|d| d.name.clone()).collect();
             if let Some(name) = rig.random.pick(&gone).cloned() {
@@ -377,7 +393,7 @@ fn is_marked(world: &World, drive: &str) -> bool {
     })
 }
 
-fn target(world: &World, drive: &str) -> Option<Target> {
+pub(super) fn target(world: &World, drive: &str) -> Option<Target> {
     let device = world.devices.values().find(|d| d.name == drive)?;
     Some(Target {
         dev: device.dev,
@@ -468,7 +484,8 @@ fn restart_of_the_machine(rig: &mut Rig, agenda: &mut Agenda) {
     });
     forget_what_nobody_saw(rig);
     if rig.random.one_in(3) {
-        let mut order: Vec<DevNo> = rig.world.devices.keys().copied().collect();
+        let drives = rig.world.devices.values().filter(|d| d.under.is_none());
+        let mut order: Vec<DevNo> = drives.map(|d| d.dev).collect();
         rig.random.shuffle(&mut order);
         rig.fault("names dealt anew", "");
         rig.happens(|world| world.deal_names(&order));

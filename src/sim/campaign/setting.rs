@@ -8,7 +8,7 @@ use crate::scenario::Scenario;
 use crate::world::{KernelStyle, Mode, World};
 
 /// Bytes of an ordinary drive: small, so that a rebuild takes some seconds of virtual time.
-const DRIVE: u64 = 20 << 20;
+pub(super) const DRIVE: u64 = 20 << 20;
 /// Bytes a second of a sync thread.
 const RATE: u64 = 4 << 20;
 

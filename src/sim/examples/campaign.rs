@@ -5,15 +5,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use lun_sim::campaign::{self, Failure, Tally};
+use lun_sim::campaign::{self, Failure, Kind, Tally};
 
 const USAGE: &str = "\
-usage: campaign [--schedules N] [--seed FIRST] [--threads T] [--failures N] [--replay SEED]
+usage: campaign [--schedules N] [--seed FIRST] [--threads T] [--failures N] [--raid-sets] [--replay SEED]
 
   --schedules N   how many schedules are run (1000000)
   --seed FIRST    seed of the first; the others follow (0)
   --threads T     threads (all processors)
   --failures N    goes on until so many schedules have failed (1)
+  --raid-sets     runs the schedule of raid sets of every seed, and no other
   --replay SEED   runs this one alone and tells its story";
 
 struct Options {
@@ -22,6 +23,7 @@ struct Options {
     threads: u64,
     failures: usize,
     replay: Option<u64>,
+    raid_sets: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -32,11 +34,16 @@ fn options() -> Result<Options, String> {
         threads,
         failures: 1,
         replay: None,
+        raid_sets: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--help" || word == "-h" {
             return Err(String::new());
+        }
+        if word == "--raid-sets" {
+            options.raid_sets = true;
+            continue;
         }
         let value = words
             .next()
@@ -70,7 +77,12 @@ fn work(
         if index >= options.schedules {
             break;
         }
-        match campaign::run(options.first + index) {
+        let seed = options.first + index;
+        let outcome = match options.raid_sets {
+            true => campaign::run_one(seed, Kind::RaidSets),
+            false => campaign::run(seed),
+        };
+        match outcome {
             Ok(figures) => tally.add(&figures),
             Err(failure) => {
                 tally.schedules += 1;
@@ -107,7 +119,7 @@ fn run(options: &Options) -> ExitCode {
         eprintln!("{failure}");
     }
     if let Some(first) = failed.iter().min_by_key(|failure| failure.seed)
-        && let Err(told) = campaign::replay(first.seed)
+        && let Err(told) = campaign::replay(first.seed, first.kind)
         && options.failures == 1
     {
         eprintln!("{told}");
@@ -153,7 +165,11 @@ fn main() -> ExitCode {
     let Some(seed) = options.replay else {
         return run(&options);
     };
-    match campaign::replay(seed) {
+    let kind = match options.raid_sets {
+        true => Kind::RaidSets,
+        false => Kind::Arrays,
+    };
+    match campaign::replay(seed, kind) {
         Ok((tally, story)) => {
             println!(
                 "{}\nseed {seed} breaks no promise: {tally:?}",

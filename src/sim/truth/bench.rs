@@ -270,7 +270,7 @@ impl Bench for SimBench {
             if let Some(array) = self.blocked.clone()
                 && !self.world.stop_blocked(&array)
             {
-                self.world.end_blocked(&array);
+                let _ = self.world.end_blocked(&array);
             }
             self.world.settle();
             let facts: Vec<(char, ArrayFacts)> = self

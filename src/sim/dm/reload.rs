@@ -1,0 +1,132 @@
+//! What a table that is loaded does to the legs (`drivers/md/dm-raid.c:raid_ctr`,
+//! `attempt_restore_of_faulty_devices`).
+
+use std::collections::BTreeSet;
+
+use lun_core::facts::Slot;
+use lun_core::id::DevNo;
+
+use super::Leg;
+use crate::world::{Array, World, errno};
+
+impl World {
+    /// Whether a leg could be read if its device were made anew: the drive is there, and LVM uses it.
+    pub(super) fn leg_works(&self, group: Option<&str>, leg: &Leg) -> bool {
+        let group = group.and_then(|name| self.groups.get(name));
+        let flagged = group.is_some_and(|group| {
+            let mut physical = group.physical.iter();
+            physical.any(|p| p.drive == leg.drive && p.flagged)
+        });
+        self.is_there(leg.drive) && !flagged
+    }
+
+    /// Loads the set's table anew and resumes it. What was being filled goes on from the superblocks,
+    /// what `rebuild` names from 0; failed legs that can be read again are taken back.
+    ///
+    /// # Errors
+    /// `EINVAL` where too few legs could be read: the live table stays.
+    pub(super) fn reload(&mut self, name: &str) -> Result<(), i32> {
+        let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
+        let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
+        let group = set.group().map(str::to_owned);
+        let dead: BTreeSet<DevNo> = set
+            .legs
+            .iter()
+            .filter(|leg| !self.leg_works(group.as_deref(), leg))
+            .map(|leg| leg.data)
+            .collect();
+        if !enough_with(array, &dead) {
+            return Err(errno::EINVAL);
+        }
+        self.interrupt(name);
+        self.load(name, &dead);
+        Ok(())
+    }
+
+    /// What the constructor makes of the legs, of which those in `dead` cannot be read.
+    pub(super) fn load(&mut self, name: &str, dead: &BTreeSet<DevNo>) {
+        let Some(array) = self.arrays.get_mut(name) else {
+            return;
+        };
+        let Some(set) = &mut array.dm else { return };
+        set.slowed = set.slowed_by_owner;
+        let rebuild = set.rebuild.clone();
+        let legs: Vec<(u32, DevNo)> = (0_u32..)
+            .zip(&set.legs)
+            .map(|(slot, leg)| (slot, leg.data))
+            .collect();
+        for (slot, dev) in legs {
+            let Some(device) = self.devices.get_mut(&dev) else {
+                continue;
+            };
+            device.dead = dead.contains(&dev);
+            let missed = device.missed_sectors;
+            let known = device
+                .content
+                .is_some_and(|(owner, _)| owner == array.uuid);
+            let component = array.component;
+            let Some(member) = array.member_mut(dev) else {
+                continue;
+            };
+            if dead.contains(&dev) {
+                member.faulty = true;
+                member.in_sync = false;
+            } else if member.faulty {
+                member.faulty = false;
+                member.in_sync = false;
+                member.slot = Slot::At(slot);
+                // The bitmap tells what it missed, if it ever had all of the rest.
+                let from = if known { component.saturating_sub(missed) } else { 0 };
+                member.recovery_offset = Some(from);
+            }
+            if rebuild.contains(&slot) && !member.faulty {
+                member.in_sync = false;
+                member.recovery_offset = Some(0);
+            }
+        }
+        array.frozen = false;
+        array.requested = None;
+        array.sync_min = 0;
+        array.needed = true;
+        self.bump(name);
+        self.hint_array(name);
+        self.hint(lun_kernel::Hint::Devices);
+    }
+
+    /// Suspends and resumes without a new table: failed legs whose metadata can be read are taken back.
+    pub(super) fn resume(&mut self, name: &str) -> Result<(), i32> {
+        let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
+        let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
+        let dead = set
+            .legs
+            .iter()
+            .map(|leg| leg.data)
+            .filter(|dev| self.devices.get(dev).is_none_or(|d| d.dead || !d.present))
+            .collect();
+        let (rebuild, slowed) = (set.rebuild.clone(), set.slowed);
+        self.interrupt(name);
+        // The live table stays as it is, and its `rebuild` has been obeyed.
+        self.with_set(name, |set| {
+            set.rebuild.clear();
+            set.slowed_by_owner = slowed;
+        });
+        self.load(name, &dead);
+        self.with_set(name, |set| set.rebuild = rebuild);
+        Ok(())
+    }
+
+    pub(super) fn with_set(&mut self, name: &str, change: impl FnOnce(&mut super::DmSet)) {
+        if let Some(set) = self.arrays.get_mut(name).and_then(|a| a.dm.as_mut()) {
+            change(set);
+        }
+    }
+}
+
+/// Whether the set could be read without these legs.
+pub(super) fn enough_with(array: &Array, dead: &BTreeSet<DevNo>) -> bool {
+    let mut rest = array.clone();
+    for member in &mut rest.members {
+        member.faulty |= dead.contains(&member.dev);
+    }
+    rest.enough()
+}
