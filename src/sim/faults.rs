@@ -72,8 +72,10 @@ impl World {
 
     /// The tool goes on: the array is as it was before its work began.
     pub fn end_part(&mut self, action: &Action, part: Part) {
-        self.end_on_set(action);
-        self.end_replacement(action);
+        if matches!(action, Action::RepairVolume { .. } | Action::ReplaceLeg { .. }) {
+            self.end_on_set(action);
+            self.end_replacement(action);
+        }
         if let Some(array) = action.array().and_then(|name| self.arrays.get_mut(name))
             && part.froze
         {

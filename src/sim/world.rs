@@ -462,6 +462,8 @@ pub struct World {
     pub(crate) hints: Vec<Hint>,
     /// Volume groups of LVM by name.
     pub groups: BTreeMap<String, Group>,
+    /// Sets whose replacement of legs was half done and goes on.
+    pub(crate) half_repaired: BTreeSet<String>,
     /// Last minor number of device-mapper that was given away.
     pub(crate) minors: u32,
     /// Actions on raid sets that wait for a drive that hangs, each with the set's name.

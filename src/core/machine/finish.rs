@@ -407,9 +407,11 @@ fn success_text(array: &ArrayFacts, kind: OpKind, targets: &[crate::action::Targ
         })
         .map(|target| format!("/dev/{}", target.name))
         .collect();
-    let degraded = project::is_degraded(array);
-    let rest = if degraded {
+    let sync = array.sync.as_ref();
+    let rest = if project::is_degraded(array) {
         ", members are still missing"
+    } else if sync.is_some_and(|sync| sync.degraded.known().is_none()) {
+        ", whether members are still missing could not be read"
     } else {
         ""
     };

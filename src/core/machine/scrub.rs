@@ -202,9 +202,11 @@ impl Machine {
                 }
                 return false;
             }
+            End::Unseen if array.dm().is_some() => {
+                format!("whether the {what} came to its end cannot be told")
+            }
             End::Unseen => {
-                let part = array.dm().map_or("first", |_| "last");
-                let text = format!("the {what} ended before its {part} sixteenth was seen");
+                let text = format!("the {what} ended before its first sixteenth was seen");
                 self.finish(id, OpState::Succeeded, None, text);
                 return true;
             }

@@ -94,6 +94,18 @@ impl<'v, 'a> Draft<'v, 'a> {
         }
     }
 
+    /// Gives a raid set its rate back: what is begun at the lowest one does not end.
+    pub(super) fn at_full_rate(&mut self) {
+        if self.view.ctx.array.dm().is_some() && self.view.frozen() {
+            let array = self.view.name();
+            let word = SyncWord::Idle;
+            self.step(
+                Action::SetSync { array, word },
+                "at the lowest recovery rate it would not end",
+            );
+        }
+    }
+
     /// Has the next check or repair go over everything: one that was stopped has left its place
     /// in `sync_min`, where the next would begin (`drivers/md/md.c:md_do_sync`).
     pub(super) fn whole_range(&mut self) {

@@ -176,6 +176,7 @@ fn rewrite(view: &View<'_>, failing: Option<&Member<'_>>) -> Plan {
     };
     let mut draft = Draft::new(view, Phase::Repair, rule).candidates(considered(view, failing));
     draft.wake();
+    draft.at_full_rate();
     draft.whole_range();
     draft.start(SyncWord::Repair, "what differs is rewritten");
     draft.finish(1)
@@ -227,6 +228,7 @@ fn verify(view: &View<'_>) -> Result<Plan, Error> {
     verify_refusal(view)?;
     let mut draft = Draft::new(view, Phase::Check, "all copies are read and compared");
     draft.wake();
+    draft.at_full_rate();
     draft.whole_range();
     draft.start(SyncWord::Check, "all copies are read and compared");
     Ok(draft.finish(1))

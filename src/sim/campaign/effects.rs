@@ -86,6 +86,7 @@ impl Rig {
                     id,
                     array,
                     action,
+                    disowned: false,
                 });
             }
         }

@@ -155,6 +155,8 @@ fn mend(rig: &mut Rig, name: &str) {
         }
         rig.tell(|| format!("{name} is not whole after attempt {attempt}"));
     }
+    let state = format!("{:?}", rig.world.array(name));
+    rig.tell(|| state);
     let text = format!("redundancy of {name} does not return");
     rig.checks.wrong(text);
 }

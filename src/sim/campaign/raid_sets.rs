@@ -90,24 +90,12 @@ pub(super) fn world(random: &mut Random) -> Result<World, String> {
 /// The next thing happens.
 pub(super) fn disturb(rig: &mut Rig, agenda: &mut Agenda) {
     dmeventd(rig);
-    if rig.random.below(100) < 14 {
-        return others(rig, agenda);
-    }
     schedule::disturb(rig, agenda);
 }
 
 /// A second administrator, with the tools of LVM and with dmsetup.
-fn others(rig: &mut Rig, agenda: &mut Agenda) {
-    let sets: Vec<String> = rig
-        .world
-        .arrays
-        .values()
-        .filter(|array| array.dm.is_some())
-        .map(|array| array.name.clone())
-        .collect();
-    let Some(array) = rig.random.pick(&sets).cloned() else {
-        return;
-    };
+pub(super) fn others(rig: &mut Rig, agenda: &mut Agenda, array: &str) {
+    let array = array.to_owned();
     let word = |word| Action::SetSync {
         array: array.clone(),
         word,
@@ -120,7 +108,8 @@ fn others(rig: &mut Rig, agenda: &mut Agenda) {
                 rig.meddle(&Action::Revive { array, drive });
             }
         }
-        4 => {
+        // At the lowest rate it would not end in the time that a schedule takes.
+        4 if rig.world.array(&array).is_some_and(|a| !a.is_slowed()) => {
             let check = rig.random.one_in(2);
             rig.tally.fault("somebody has a volume checked");
             rig.meddle(&word(if check { SyncWord::Check } else { SyncWord::Repair }));

@@ -97,6 +97,8 @@ pub(super) struct Hung {
     pub(super) id: ActId,
     pub(super) array: String,
     pub(super) action: Action,
+    /// What it was for died with the ledger.
+    pub(super) disowned: bool,
 }
 
 /// Everything but the schedule.
@@ -277,6 +279,14 @@ impl Rig {
         self.queue
             .retain(|_, (_, event)| !matches!(event, Event::Write));
         self.checks.killed(&self.ledger.committed, unsure);
+        if unsure {
+            self.disown_hung();
+        }
+    }
+
+    /// Nobody knows any more what the writes that hang were for.
+    pub(super) fn disown_hung(&mut self) {
+        self.hung.iter_mut().for_each(|hung| hung.disowned = true);
     }
 
     /// A client calls.
@@ -448,6 +458,9 @@ impl Rig {
             if self.world.array(&hung.array).is_some_and(|a| a.dm.is_some()) {
                 // Nothing of it was done before it blocked.
                 self.checks.acted(&self.world, &hung.action, &readable);
+                if let (true, Some(array)) = (hung.disowned, hung.action.array()) {
+                    self.checks.frozen_by_others(&self.world, array);
+                }
             }
             if hung.life == self.life {
                 let id = hung.id;

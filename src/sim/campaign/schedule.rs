@@ -320,6 +320,9 @@ fn come_back(rig: &mut Rig, name: &str) {
 /// A second administrator, `mdadm --monitor`, a cron job.
 fn somebody_else(rig: &mut Rig, agenda: &mut Agenda) {
     let Some(array) = some_array(rig) else { return };
+    if rig.world.array(&array).is_some_and(|a| a.dm.is_some()) {
+        return super::raid_sets::others(rig, agenda, &array);
+    }
     let drive = some_drive(rig);
     let Some(target) = target(&rig.world, &drive) else {
         return;
@@ -456,6 +459,7 @@ fn death(rig: &mut Rig, agenda: &mut Agenda) {
         rig.fault("ledger lost", "");
         rig.ledger = super::ledger::Ledger::default();
         rig.checks.ledger_lost();
+        rig.disown_hung();
         rig.start_with(|state| LedgerState {
             degraded: Some("lund.db was corrupt and is set aside".to_owned()),
             ..state

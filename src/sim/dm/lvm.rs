@@ -152,6 +152,9 @@ impl World {
         lv: &str,
         onto: &[Target],
     ) -> Result<(), Error> {
+        if self.half_repaired.remove(name) {
+            return Ok(());
+        }
         for drive in onto {
             self.check_identity(drive)?;
         }
@@ -360,6 +363,7 @@ impl World {
     pub(crate) fn end_on_set(&mut self, action: &Action) {
         if let (Action::RepairVolume { .. }, Some(name)) = (action, action.array()) {
             self.with_set(name, |set| set.rebuild.clear());
+            self.half_repaired.insert(name.to_owned());
         }
     }
 }

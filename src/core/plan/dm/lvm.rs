@@ -122,7 +122,19 @@ pub(super) fn mend(
             "a leg is not in sync, and LVM has not taken it up again".to_owned(),
         ));
     }
+    if view.dirty()? {
+        return Ok(in_step(view));
+    }
     replace(view, group, lv, &holes, chosen)
+}
+
+/// LVM replaces no leg while copies or parity are out of step, and refreshes no volume that misses a leg:
+/// what takes the rest up again is its rate, given anew.
+fn in_step(view: &View<'_>) -> Plan {
+    let rule = "LVM replaces the lost legs once the others are in step";
+    let mut draft = Draft::new(view, Phase::Resync, rule);
+    draft.start(SyncWord::Recover, "its recovery rate is given back");
+    draft.finish(1)
 }
 
 /// Legs are being filled, and somebody has slowed that to a standstill.
