@@ -1,7 +1,7 @@
 //! Ending an operation before its time: hold, stop, see that it stopped, give back.
 
 use super::exec::frozen;
-use super::finish::MAY_DIFFER;
+use super::finish::{MAY_DIFFER, missing_text};
 use super::task::{Cancel, Stage, Task};
 use super::{Machine, Record};
 use crate::Error;
@@ -349,11 +349,11 @@ impl Machine {
 
     /// That there was nothing left to stop; what has been lost since, or may differ, is said too.
     fn done_before(&self, lun: LunId, array: &ArrayFacts) -> String {
-        let missing = project::is_degraded(array).then_some("; members are still missing");
+        let missing = missing_text(array);
         let differ = self.is_unproven(lun).then_some(MAY_DIFFER);
         format!(
-            "it was done before the cancel could stop it{}{}",
-            missing.unwrap_or_default(),
+            "it was done before the cancel could stop it{}{missing}{}",
+            if missing.is_empty() { "" } else { "; " },
             differ.unwrap_or_default()
         )
     }

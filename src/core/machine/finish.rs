@@ -407,18 +407,28 @@ fn success_text(array: &ArrayFacts, kind: OpKind, targets: &[crate::action::Targ
         })
         .map(|target| format!("/dev/{}", target.name))
         .collect();
-    let sync = array.sync.as_ref();
-    let rest = if project::is_degraded(array) {
-        ", members are still missing"
-    } else if sync.is_some_and(|sync| sync.degraded.known().is_none()) {
-        ", whether members are still missing could not be read"
+    let missing = missing_text(array);
+    let rest = if missing.is_empty() {
+        String::new()
     } else {
-        ""
+        format!(", {missing}")
     };
     match (filled.is_empty(), kind) {
         (false, _) => format!("{} in sync{rest}", filled.join(", ")),
         (true, OpKind::Verify) => "all copies agree".to_owned(),
         (true, _) => format!("all copies are in step{rest}"),
+    }
+}
+
+/// That members are missing, or may be; empty when none is.
+pub(super) fn missing_text(array: &ArrayFacts) -> &'static str {
+    let sync = array.sync.as_ref();
+    if project::is_degraded(array) {
+        "members are still missing"
+    } else if sync.is_some_and(|sync| sync.degraded.known().is_none()) {
+        "whether members are still missing could not be read"
+    } else {
+        ""
     }
 }
 
