@@ -142,6 +142,10 @@ impl Hand<'_> {
     /// writes down, so that the hold outlives a reboot.
     fn set_sync(&self, word: SyncWord) -> Result<(), Error> {
         match word {
+            SyncWord::Check | SyncWord::Repair if self.stands_still()? => Err(Error::LunNotReady {
+                lun: raid_set::array_name(self.name),
+                why: "its recovery rate is the lowest, at which no check ends".to_owned(),
+            }),
             SyncWord::Check | SyncWord::Repair => {
                 self.run(&["lvchange", "--syncaction", word.as_str(), &self.volume])
             }

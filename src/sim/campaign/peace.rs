@@ -71,6 +71,7 @@ fn heal(world: &mut World) {
     for name in hung {
         world.unhang(&name);
     }
+    world.forget_marks();
     for device in world.devices.values_mut() {
         device.fails_at = None;
         device.unreadable = 0;

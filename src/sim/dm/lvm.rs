@@ -64,6 +64,12 @@ impl World {
             let args = ["lvchange", "--syncaction", word.as_str()];
             Err(lvm(&args, vg, lv, why))
         };
+        if self.arrays.get(name).is_some_and(|a| a.is_slowed()) {
+            return Err(Error::LunNotReady {
+                lun: name.to_owned(),
+                why: "its recovery rate is the lowest, at which no check ends".to_owned(),
+            });
+        }
         let missing = |world: &Self| {
             let group = world.groups.get(vg);
             group.is_some_and(|g| g.physical.iter().any(|p| world.is_missing(p)))
@@ -144,6 +150,19 @@ impl World {
             .collect()
     }
 
+    /// The same, and those that the kernel calls failed: LVM replaces both.
+    fn failed_slots(&self, name: &str, vg: &str) -> Vec<u32> {
+        let mut slots = self.lost_slots(name, vg);
+        let array = self.arrays.get(name);
+        if let Some((array, set)) = array.and_then(|array| Some((array, array.dm.as_ref()?))) {
+            let faulty = array.members.iter().filter(|m| m.faulty);
+            slots.extend(faulty.filter_map(|m| set.slot_of(m.dev)));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
     /// `lvconvert --repair`: as many lost legs are replaced as there is room for.
     fn lv_repair(
         &mut self,
@@ -167,7 +186,7 @@ impl World {
             let why = "Unable to replace devices while it is not in-sync";
             return Err(lvm(&words, vg, lv, why));
         }
-        let lost = self.lost_slots(name, vg);
+        let lost = self.failed_slots(name, vg);
         let mut replaced = BTreeSet::new();
         for slot in &lost {
             let Some(drive) = self.room_for_leg(name, vg, onto) else {
@@ -305,6 +324,20 @@ impl World {
         }
     }
 
+    /// The administrator takes away the marks that killed tools have left on legs which are filled by now.
+    /// LVM has no command for it, and loads each table with them until it is done.
+    pub fn forget_marks(&mut self) {
+        for array in self.arrays.values_mut() {
+            let members = array.members.clone();
+            let Some(set) = &mut array.dm else { continue };
+            let legs = set.legs.clone();
+            set.rebuild.retain(|slot| {
+                let leg = usize::try_from(*slot).ok().and_then(|slot| legs.get(slot));
+                leg.is_some_and(|leg| members.iter().any(|m| m.dev == leg.data && !m.good()))
+            });
+        }
+    }
+
     /// The first half of what one of LVM's tools does. Said is whether there is one.
     pub(crate) fn begin_on_set(&mut self, action: &Action) -> bool {
         let Some(name) = action.array().map(str::to_owned) else {
@@ -351,7 +384,7 @@ impl World {
             DmOwner::Lvm { lv, .. } => lv.clone(),
             DmOwner::Bare => String::new(),
         });
-        !self.lost_slots(name, vg).is_empty() && self.lv_repair(name, vg, &lv, onto).is_ok()
+        !self.failed_slots(name, vg).is_empty() && self.lv_repair(name, vg, &lv, onto).is_ok()
     }
 
     fn leg_devs(&self, name: &str) -> Vec<DevNo> {

@@ -35,7 +35,10 @@ impl World {
             .filter(|leg| !self.leg_works(group.as_deref(), leg))
             .map(|leg| leg.data)
             .collect();
-        if !enough_with(array, &dead) {
+        // md does not run without enough legs in sync, and the constructor fails.
+        let rebuilt = |slot: &u32| set.leg(*slot).map(|leg| leg.data);
+        let unfit = dead.iter().copied().chain(set.rebuild.iter().filter_map(rebuilt));
+        if !enough_with(array, &unfit.collect()) {
             return Err(errno::EINVAL);
         }
         self.interrupt(name);
