@@ -4,6 +4,7 @@
 mod campaign;
 mod cancel;
 mod found;
+mod found_sets;
 mod freezes;
 mod lives;
 mod resume;

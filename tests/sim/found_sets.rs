@@ -1,0 +1,141 @@
+//! What the seeded schedules of raid sets have found, each as a story of its own.
+
+use lun_core::action::{Action, SyncWord};
+use lun_core::facts::Level;
+use lun_core::machine::Command;
+use lun_core::model::{Health, OpView};
+use lun_sim::{KernelStyle, Scenario};
+
+use super::rig::Rig;
+
+const STYLES: [KernelStyle; 3] = [KernelStyle::V6_1, KernelStyle::V6_12, KernelStyle::V7];
+const NAME: &str = "mapper/vg-lv";
+const DRIVE: u64 = 40 << 20;
+
+/// A volume on the first of these drives, which are all physical volumes of its group.
+fn volume(level: Level, drives: &[&str], legs: usize, style: KernelStyle) -> Scenario {
+    Scenario::new()
+        .style(style)
+        .disks(drives, DRIVE)
+        .group("vg", drives)
+        .volume("vg", "lv", level, &drives[..legs], 16)
+}
+
+fn mirror(style: KernelStyle) -> Scenario {
+    volume(Level::Raid1, &["sda", "sdb", "sdc"], 2, style)
+}
+
+fn word(rig: &mut Rig, word: SyncWord) {
+    let array = NAME.to_owned();
+    rig.happens(|world| world.act(&Action::SetSync { array, word }))
+        .unwrap();
+}
+
+fn recovered(rig: &mut Rig) -> OpView {
+    let op = rig.recover(NAME).unwrap().id;
+    rig.finished(op)
+}
+
+/// Device-mapper tells nothing of a check that is over: each one that was asked for had failed.
+#[test]
+fn a_check_of_a_volume_comes_to_its_end() {
+    for style in STYLES {
+        let mut rig = Rig::new(mirror(style).build().unwrap());
+        let lun = rig.lun(NAME).id;
+        rig.call(Command::Verify { lun }).unwrap();
+        let op = rig.machine.snapshot().ops[0].id;
+        let op = rig.finished(op);
+        assert_eq!((op.state.as_str(), op.message.as_str()), ("succeeded", "all copies agree"));
+        rig.sound();
+    }
+}
+
+/// LVM replaces nothing while copies or parity are out of step, and refreshes nothing that misses a leg.
+#[test]
+fn a_volume_out_of_step_is_brought_in_step_before_its_leg_is_replaced() {
+    let drives = ["sda", "sdb", "sdc", "sdd", "sde", "sdf"];
+    for style in STYLES {
+        let world = volume(Level::Raid6, &drives, 5, style).dirty();
+        let mut rig = Rig::new(world.build().unwrap());
+        word(&mut rig, SyncWord::Frozen);
+        rig.happens(|world| world.vanish("sdb"));
+        let op = recovered(&mut rig);
+        assert_eq!(op.state, "succeeded", "{op:?}\n{}", rig.story());
+        assert_eq!(rig.lun(NAME).health, Health::Healthy, "{}", rig.story());
+        rig.sound();
+    }
+}
+
+/// At the lowest rate a check crawls: 1 KiB a second.
+#[test]
+fn a_check_is_not_begun_at_the_lowest_rate() {
+    let mut rig = Rig::new(mirror(KernelStyle::V6_12).build().unwrap());
+    word(&mut rig, SyncWord::Frozen);
+    let lun = rig.lun(NAME).id;
+    rig.call(Command::Verify { lun }).unwrap();
+    let op = rig.machine.snapshot().ops[0].id;
+    let op = rig.finished(op);
+    assert_eq!(op.state, "succeeded", "{op:?}\n{}", rig.story());
+}
+
+/// The kernel's line says `AA` and `idle` of a leg that is half filled; its superblock does not.
+#[test]
+fn an_interrupted_recovery_is_not_believed_to_be_done() {
+    for style in STYLES {
+        let mut rig = Rig::new(mirror(style).build().unwrap());
+        rig.happens(|world| world.vanish("sdb"));
+        rig.ask_recovery(NAME);
+        rig.pump();
+        rig.until("half way", |rig| {
+            let ops = rig.machine.snapshot().ops;
+            ops.iter().any(|op| op.percent > 40)
+        });
+        let _ = rig.happens(|world| world.message(NAME, SyncWord::Frozen, false));
+        assert_ne!(rig.lun(NAME).health, Health::Healthy, "{}", rig.story());
+        let op = rig.machine.snapshot().ops[0].id;
+        rig.finished(op);
+        if rig.lun(NAME).health != Health::Healthy {
+            recovered(&mut rig);
+        }
+        assert_eq!(rig.lun(NAME).health, Health::Healthy, "{}", rig.story());
+        rig.sound();
+    }
+}
+
+/// A leg whose superblock cannot be read is not passed over because all others are in sync.
+#[test]
+fn what_cannot_be_read_is_said() {
+    let drives = ["sda", "sdb", "sdc", "sdd"];
+    let world = volume(Level::Raid5, &drives, 3, KernelStyle::V6_12).dirty();
+    let mut rig = Rig::new(world.build().unwrap());
+    rig.until("adopted", |rig| !rig.machine.snapshot().ops.is_empty());
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.kernel.with(|world| world.run_until_idle(600_000));
+    rig.happens(|world| world.hang("sdc"));
+    let op = rig.finished(op);
+    let hedged = op.message.contains("could not be read") || op.state != "succeeded";
+    assert!(hedged, "{op:?}\n{}", rig.story());
+}
+
+/// A hold is a rate that LVM writes down: it outlives a reboot, and a release ends it.
+#[test]
+fn a_hold_of_a_volume_outlives_a_reboot() {
+    for style in STYLES {
+        let mut rig = Rig::new(mirror(style).build().unwrap());
+        rig.happens(|world| world.vanish("sdb"));
+        let op = rig.recover(NAME).unwrap().id;
+        rig.until("under way", |rig| rig.op(op).percent > 20);
+        rig.cancel(op, false).unwrap();
+        assert!(rig.lun(NAME).held, "{}", rig.story());
+        rig.kernel.with(|world| world.reboot(false));
+        rig.restart();
+        rig.pass(600_000);
+        assert!(rig.lun(NAME).held, "{}", rig.story());
+        assert_ne!(rig.lun(NAME).health, Health::Healthy, "{}", rig.story());
+        let lun = rig.lun(NAME).id;
+        rig.call(Command::Release { lun }).unwrap();
+        rig.pass(600_000);
+        assert_eq!(rig.lun(NAME).health, Health::Healthy, "{}", rig.story());
+        rig.sound();
+    }
+}
