@@ -166,7 +166,9 @@ impl World {
         let mut holders = device.holders.clone();
         holders.extend(self.array_of(device.dev).map(|a| a.name.clone()));
         let legs = self.legs_on(device.id).into_iter();
-        holders.extend(legs.filter_map(|dev| Some(self.devices.get(&dev).filter(|d| d.present)?.name.clone())));
+        holders.extend(
+            legs.filter_map(|dev| Some(self.devices.get(&dev).filter(|d| d.present)?.name.clone())),
+        );
         let by_id = format!("/dev/disk/by-id/{}-{}", device.transport, device.serial);
         let md = device
             .superblock

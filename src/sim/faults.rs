@@ -45,9 +45,9 @@ impl World {
             Action::SetSync { .. } | Action::RepairVolume { .. } if self.busy_next == 0 => {
                 self.begin_on_set(action).then_some(Part { froze: false })
             }
-            Action::ReplaceLeg { .. } => {
-                self.begin_replacement(action).then_some(Part { froze: false })
-            }
+            Action::ReplaceLeg { .. } => self
+                .begin_replacement(action)
+                .then_some(Part { froze: false }),
             Action::ReAdd { array, drive } => {
                 let there = self.is_drive(drive) && self.exclusive_user(drive.dev).is_none();
                 let froze = there && self.freeze_for_tool(array);
@@ -72,7 +72,10 @@ impl World {
 
     /// The tool goes on: the array is as it was before its work began.
     pub fn end_part(&mut self, action: &Action, part: Part) {
-        if matches!(action, Action::RepairVolume { .. } | Action::ReplaceLeg { .. }) {
+        if matches!(
+            action,
+            Action::RepairVolume { .. } | Action::ReplaceLeg { .. }
+        ) {
             self.end_on_set(action);
             self.end_replacement(action);
         }
@@ -139,7 +142,12 @@ impl World {
                     member.torn |= writing && offset > 0 && takes_part;
                 }
             }
-            if writing && array.has_sync() && array.mode == Mode::Running && array.enough() {
+            // A raid set that would not be started again is nothing that lund could help, and whether the
+            // target marks it as dirty at all is not known.
+            let parity = matches!(array.level, Level::Raid4 | Level::Raid5 | Level::Raid6);
+            let lost = array.dm.is_some() && parity && array.degraded() > 0;
+            let runs = array.has_sync() && array.mode == Mode::Running && array.enough();
+            if writing && runs && !lost {
                 // A bitmap makes it short, not needless.
                 let total = array.sync_total(lun_core::facts::SyncAction::Resync);
                 let from = if array.bitmap { total * 15 / 16 } else { 0 };

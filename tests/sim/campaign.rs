@@ -124,7 +124,10 @@ fn found_seeds_break_no_promise_any_more() {
 fn a_seed_replays_its_schedule() {
     let (first, told) = campaign::replay(23_886, Kind::Arrays).unwrap();
     assert!(told.len() > 20, "{told:#?}");
-    assert_eq!(campaign::replay(23_886, Kind::Arrays).unwrap(), (first.clone(), told));
+    assert_eq!(
+        campaign::replay(23_886, Kind::Arrays).unwrap(),
+        (first.clone(), told)
+    );
     // Telling the story changes nothing.
     assert_eq!(campaign::run_one(23_886, Kind::Arrays).unwrap(), first);
 }

@@ -72,7 +72,11 @@ impl std::fmt::Display for Failure {
             Kind::Arrays => "",
             Kind::RaidSets => " --raid-sets",
         };
-        write!(f, "replay it: scripts/campaign{sets} --replay {}", self.seed)
+        write!(
+            f,
+            "replay it: scripts/campaign{sets} --replay {}",
+            self.seed
+        )
     }
 }
 

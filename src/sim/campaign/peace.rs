@@ -115,6 +115,13 @@ fn mend(rig: &mut Rig, name: &str) {
         *rig.tally.arrays.entry("left to others").or_default() += 1;
         return;
     }
+    if raid_sets::is_beyond_lvm(&rig.world, name) {
+        *rig.tally
+            .arrays
+            .entry("held dirty and degraded")
+            .or_default() += 1;
+        return;
+    }
     for attempt in 0..ATTEMPTS {
         let missing = rig.world.array(name).map_or(0, |a| a.degraded());
         // A member that fails wants a spare as well.

@@ -112,12 +112,20 @@ pub(super) fn others(rig: &mut Rig, agenda: &mut Agenda, array: &str) {
         4 if rig.world.array(&array).is_some_and(|a| !a.is_slowed()) => {
             let check = rig.random.one_in(2);
             rig.tally.fault("somebody has a volume checked");
-            rig.meddle(&word(if check { SyncWord::Check } else { SyncWord::Repair }));
+            rig.meddle(&word(if check {
+                SyncWord::Check
+            } else {
+                SyncWord::Repair
+            }));
         }
         5 => {
             let slow = rig.random.one_in(2);
             rig.tally.fault("somebody changes a recovery rate");
-            rig.meddle(&word(if slow { SyncWord::Frozen } else { SyncWord::Idle }));
+            rig.meddle(&word(if slow {
+                SyncWord::Frozen
+            } else {
+                SyncWord::Idle
+            }));
         }
         6..=8 => {
             let words = [SyncWord::Frozen, SyncWord::Idle, SyncWord::Recover];
@@ -188,6 +196,16 @@ pub(super) fn is_left_to_dmeventd(world: &World, array: &str) -> bool {
     let set = world.array(array).and_then(|array| array.dm.as_ref());
     let group = set.and_then(|set| world.groups.get(set.group()?));
     group.is_some_and(|group| group.allocate)
+}
+
+/// Whether nothing but its own slow resync mends it: md runs no table of a parity set that is out of step
+/// and misses a leg, so that its rate cannot be given back, and LVM replaces no leg of it.
+pub(super) fn is_beyond_lvm(world: &World, array: &str) -> bool {
+    let array = world.array(array).filter(|array| array.dm.is_some());
+    array.is_some_and(|array| {
+        let mirror = matches!(array.level, Level::Raid1 | Level::Raid10);
+        !mirror && array.degraded() > 0 && array.resync_start.is_some()
+    })
 }
 
 /// Whether this is a set whose table its maker has to change.

@@ -455,7 +455,11 @@ impl Rig {
             let hung = self.hung.remove(index);
             let readable = self.checks.readable(&self.world);
             let result = self.world.end_blocked(&hung.array);
-            if self.world.array(&hung.array).is_some_and(|a| a.dm.is_some()) {
+            if self
+                .world
+                .array(&hung.array)
+                .is_some_and(|a| a.dm.is_some())
+            {
                 // Nothing of it was done before it blocked.
                 self.checks.acted(&self.world, &hung.action, &readable);
                 if let (true, Some(array)) = (hung.disowned, hung.action.array()) {

@@ -177,7 +177,12 @@ impl World {
         let data = (leg_extents(array, group.extent_bytes) - 1) * group.extent_bytes;
         let slots = || (0_u32..).zip(&set.legs);
         let images = slots().map(|(slot, _)| leg_name(lv, slot)).collect();
-        let mut parts = vec![part(lv.clone(), None, array.size_sectors() * SECTOR, images)];
+        let mut parts = vec![part(
+            lv.clone(),
+            None,
+            array.size_sectors() * SECTOR,
+            images,
+        )];
         for (slot, leg) in slots() {
             let nodes = vec![self.node_of(leg.drive)];
             let image = leg_name(lv, slot);

@@ -7,7 +7,7 @@ use lun_core::facts::DmOwner;
 use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 
-use super::reload::enough_with;
+use super::reload::{enough_with, starts_dirty_degraded};
 use crate::world::{Array, KernelStyle, World, errno};
 
 impl World {
@@ -124,7 +124,7 @@ impl World {
             .filter(|leg| !self.leg_works(group.as_deref(), leg))
             .map(|leg| leg.data)
             .collect();
-        if !enough_with(&array, &dead) {
+        if !enough_with(&array, &dead) || starts_dirty_degraded(&array, &dead) {
             self.stopped.insert(name.to_owned(), array);
             return;
         }

@@ -29,12 +29,7 @@ impl World {
         }
     }
 
-    fn by_lvm(
-        &mut self,
-        name: &str,
-        (vg, lv): (&str, &str),
-        action: &Action,
-    ) -> Result<(), Error> {
+    fn by_lvm(&mut self, name: &str, (vg, lv): (&str, &str), action: &Action) -> Result<(), Error> {
         match action {
             Action::SetSync { word, .. } => self.lv_word(name, vg, lv, *word),
             Action::Revive { drive, .. } => {
@@ -164,13 +159,7 @@ impl World {
     }
 
     /// `lvconvert --repair`: as many lost legs are replaced as there is room for.
-    fn lv_repair(
-        &mut self,
-        name: &str,
-        vg: &str,
-        lv: &str,
-        onto: &[Target],
-    ) -> Result<(), Error> {
+    fn lv_repair(&mut self, name: &str, vg: &str, lv: &str, onto: &[Target]) -> Result<(), Error> {
         if self.half_repaired.remove(name) {
             return Ok(());
         }
@@ -389,7 +378,9 @@ impl World {
 
     fn leg_devs(&self, name: &str) -> Vec<DevNo> {
         let set = self.arrays.get(name).and_then(|a| a.dm.as_ref());
-        set.map_or_else(Vec::new, |set| set.legs.iter().map(|leg| leg.data).collect())
+        set.map_or_else(Vec::new, |set| {
+            set.legs.iter().map(|leg| leg.data).collect()
+        })
     }
 
     /// The rest of what [`World::begin_on_set`] began: the marks go without another start.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lun_core::facts::Slot;
+use lun_core::facts::{Level, Slot};
 use lun_core::id::DevNo;
 
 use super::Leg;
@@ -24,7 +24,8 @@ impl World {
     /// what `rebuild` names from 0; failed legs that can be read again are taken back.
     ///
     /// # Errors
-    /// `EINVAL` where too few legs could be read: the live table stays.
+    /// `EINVAL` where too few legs could be read, `EIO` where parity is out of step and a leg misses: the
+    /// live table stays.
     pub(super) fn reload(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
         let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
@@ -37,9 +38,15 @@ impl World {
             .collect();
         // md does not run without enough legs in sync, and the constructor fails.
         let rebuilt = |slot: &u32| set.leg(*slot).map(|leg| leg.data);
-        let unfit = dead.iter().copied().chain(set.rebuild.iter().filter_map(rebuilt));
+        let unfit = dead
+            .iter()
+            .copied()
+            .chain(set.rebuild.iter().filter_map(rebuilt));
         if !enough_with(array, &unfit.collect()) {
             return Err(errno::EINVAL);
+        }
+        if starts_dirty_degraded(array, &dead) {
+            return Err(errno::EIO);
         }
         self.interrupt(name);
         self.load(name, &dead);
@@ -64,9 +71,7 @@ impl World {
             };
             device.dead = dead.contains(&dev);
             let missed = device.missed_sectors;
-            let known = device
-                .content
-                .is_some_and(|(owner, _)| owner == array.uuid);
+            let known = device.content.is_some_and(|(owner, _)| owner == array.uuid);
             let component = array.component;
             let Some(member) = array.member_mut(dev) else {
                 continue;
@@ -79,7 +84,11 @@ impl World {
                 member.in_sync = false;
                 member.slot = Slot::At(slot);
                 // The bitmap tells what it missed, if it ever had all of the rest.
-                let from = if known { component.saturating_sub(missed) } else { 0 };
+                let from = if known {
+                    component.saturating_sub(missed)
+                } else {
+                    0
+                };
                 member.recovery_offset = Some(from);
             }
             if rebuild.contains(&slot) && !member.faulty {
@@ -123,6 +132,16 @@ impl World {
             change(set);
         }
     }
+}
+
+/// Whether md would refuse to run it (`drivers/md/raid5.c:raid5_run`, "cannot start dirty degraded array";
+/// seen with 6.12): what a lost leg had cannot be told from parity that may be wrong.
+pub(super) fn starts_dirty_degraded(array: &Array, dead: &BTreeSet<DevNo>) -> bool {
+    let parity = matches!(array.level, Level::Raid4 | Level::Raid5 | Level::Raid6);
+    let out = |dev: DevNo| array.member(dev).is_none_or(|m| !m.good());
+    let mut legs = array.dm.iter().flat_map(|set| &set.legs);
+    let degraded = legs.any(|leg| dead.contains(&leg.data) || out(leg.data));
+    parity && degraded && array.resync_start.is_some()
 }
 
 /// Whether the set could be read without these legs.
