@@ -129,6 +129,13 @@ impl Machine {
             Some(entry) if !entry.unproven => entry.unproven = true,
             _ => return,
         }
+        let ops = self
+            .ops
+            .values()
+            .filter(|op| op.lun == id && !op.state.is_finished());
+        for op in ops.map(|op| op.id).collect::<Vec<_>>() {
+            self.scrub_is_overtaken(op);
+        }
         self.record_lun(id, false);
         self.notify(Some(NotificationEvent::LunModify), Some(id), None, text);
     }

@@ -97,12 +97,16 @@ impl Machine {
             op.work.scrub_started = true;
             op.work.rewrites = action == SyncAction::Repair;
         }
+        let overtaken = !scrubs && op.work.scrub_started;
         let lun = op.lun;
         // A replacement or a re-add is a `recover` for the kernel; only what differs is renamed.
         if let Some(phase) = Phase::of_action(action)
             && !(action == SyncAction::Recover && matches!(op.phase, Phase::ReAdd | Phase::Replace))
         {
             op.phase = phase;
+        }
+        if overtaken {
+            self.scrub_is_overtaken(id);
         }
         if !cancelling {
             self.go(id, OpEvent::Run);

@@ -183,6 +183,20 @@ impl Machine {
         });
     }
 
+    /// Something else has run, or the host went down: a check or repair of a raid set that was begun before
+    /// counts no more. Of an array of md `last_sync_action` tells.
+    pub(super) fn scrub_is_overtaken(&mut self, id: OpId) {
+        let lun = self.ops.get(&id).map(|op| op.lun);
+        let array = lun.and_then(|lun| self.array_of(lun));
+        if array.is_some_and(|array| array.dm().is_some()) {
+            self.work(id, |work| {
+                work.scrub_started = false;
+                work.scrub_seen = false;
+                work.scrub_unseen = 0;
+            });
+        }
+    }
+
     /// The same for one that others began: it is not begun again.
     pub(super) fn adopted_scrub_fell_short(&mut self, id: OpId, array: &ArrayFacts) -> bool {
         let Some(op) = self.ops.get(&id) else {

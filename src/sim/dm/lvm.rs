@@ -11,6 +11,7 @@ use lun_core::id::{DevNo, DriveId};
 
 use super::build::{leg_name, physical_on};
 use super::leg_extents;
+use super::reload::enough_with;
 use crate::action::kernel_error;
 use crate::world::{Member, SECTOR, World};
 
@@ -145,6 +146,18 @@ impl World {
             .collect()
     }
 
+    /// Whether the set could be read without the legs in these slots: no table without them loads otherwise.
+    fn lives_without(&self, name: &str, slots: &[u32]) -> bool {
+        let array = self.arrays.get(name);
+        array.is_some_and(|array| {
+            let legs = array
+                .dm
+                .iter()
+                .flat_map(|set| slots.iter().map(|slot| set.leg(*slot)));
+            enough_with(array, &legs.flatten().map(|leg| leg.data).collect())
+        })
+    }
+
     /// The same, and those that the kernel calls failed: LVM replaces both.
     fn failed_slots(&self, name: &str, vg: &str) -> Vec<u32> {
         let mut slots = self.lost_slots(name, vg);
@@ -176,6 +189,9 @@ impl World {
             return Err(lvm(&words, vg, lv, why));
         }
         let lost = self.failed_slots(name, vg);
+        if !self.lives_without(name, &lost) {
+            return Err(lvm(&words, vg, lv, "Failed to replace faulty devices"));
+        }
         let mut replaced = BTreeSet::new();
         for slot in &lost {
             let Some(drive) = self.room_for_leg(name, vg, onto) else {
