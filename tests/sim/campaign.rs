@@ -120,6 +120,25 @@ fn found_seeds_break_no_promise_any_more() {
     run(FOUND.iter().map(|(seed, _)| *seed).collect());
 }
 
+/// The same of raid sets.
+const FOUND_SETS: &[(u64, &str)] = &[
+    (
+        20_599,
+        "a repair that a power cut ended was believed to be done after the next fill",
+    ),
+    (3_636, "done before the cancel, and a leg could not be read"),
+    (204, "all copies in step, and a leg could not be read"),
+];
+
+#[test]
+fn found_seeds_of_raid_sets_break_no_promise_any_more() {
+    for (seed, _) in FOUND_SETS {
+        if campaign::run_one(*seed, Kind::RaidSets).is_err() {
+            panic!("{}", campaign::replay(*seed, Kind::RaidSets).unwrap_err());
+        }
+    }
+}
+
 #[test]
 fn a_seed_replays_its_schedule() {
     let (first, told) = campaign::replay(23_886, Kind::Arrays).unwrap();
