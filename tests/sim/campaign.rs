@@ -126,6 +126,7 @@ const FOUND_SETS: &[(u64, &str)] = &[
         20_599,
         "a repair that a power cut ended was believed to be done after the next fill",
     ),
+    (5_045_543, "a cancel took for done what could not be read"),
     (3_636, "done before the cancel, and a leg could not be read"),
     (204, "all copies in step, and a leg could not be read"),
 ];

@@ -134,6 +134,26 @@ fn what_cannot_be_read_is_said() {
     assert!(hedged, "{op:?}\n{}", rig.story());
 }
 
+/// What cannot be read is not whole: a cancel had taken it for done, and let go of the hold.
+#[test]
+fn a_cancel_does_not_take_for_done_what_cannot_be_read() {
+    let drives = ["sda", "sdb", "sdc", "sdd"];
+    let world = volume(Level::Raid5, &drives, 3, KernelStyle::V6_12).dirty();
+    let mut rig = Rig::new(world.build().unwrap());
+    rig.until("under way", |rig| {
+        let ops = rig.machine.snapshot().ops;
+        ops.iter().any(|op| op.percent > 10)
+    });
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.kernel.with(|world| {
+        world.fail_device("sdb");
+        world.pull("sdc");
+    });
+    let _ = rig.cancel(op, false);
+    let op = rig.finished(op);
+    assert_ne!(op.state, "succeeded", "{op:?}\n{}", rig.story());
+}
+
 /// A hold is a rate that LVM writes down: it outlives a reboot, and a release ends it.
 #[test]
 fn a_hold_of_a_volume_outlives_a_reboot() {

@@ -145,12 +145,10 @@ impl Machine {
             .get(&id)
             .is_some_and(|task| task.sync_seen || op.work.phases_done > 0);
         let resynced = project::is_dirty(array) == Some(false);
-        // An array that does not run says nothing of its members.
-        let runs = array.sync.is_some();
-        runs && seen
-            && !project::is_degraded(array)
-            && resynced
-            && op.targets.iter().all(|target| in_sync(&target.dev))
+        // An array that does not run says nothing of its members, nor does one whose members cannot be read.
+        let sync = array.sync.as_ref();
+        let whole = sync.is_some_and(|sync| sync.degraded.is_known_and(|missing| *missing == 0));
+        seen && whole && resynced && op.targets.iter().all(|target| in_sync(&target.dev))
     }
 
     /// The hold is written down before the array is stopped: after a crash in between, the array
