@@ -104,8 +104,12 @@ pub enum Action {
         slot: u32,
         drive: Target,
     },
-    /// Clears a table that was loaded and not resumed.
+    /// Clears a table that was loaded and not resumed, and removes devices that were laid for a leg and are
+    /// in no table.
     DropTable { array: String },
+    /// Erases the superblock on a metadata device whose leg was replaced: a script that makes the set with its
+    /// old table would have the kernel take stale data for good. Refused while anybody has it open.
+    ForgetLeg { array: String, drive: Target },
     /// `vgextend`: a drive of the pool becomes a physical volume of this group.
     ExtendGroup {
         array: String,
@@ -151,6 +155,7 @@ impl Action {
             | Self::RepairVolume { array, .. }
             | Self::ReplaceLeg { array, .. }
             | Self::DropTable { array }
+            | Self::ForgetLeg { array, .. }
             | Self::ExtendGroup { array, .. }
             | Self::SetSlot { array, .. } => Some(array),
             Self::Wipe { .. } => None,
@@ -169,6 +174,7 @@ impl Action {
             | Self::SetSlot { drive, .. }
             | Self::Revive { drive, .. }
             | Self::ReplaceLeg { drive, .. }
+            | Self::ForgetLeg { drive, .. }
             | Self::ExtendGroup { drive, .. }
             | Self::Wipe { drive, .. } => Some(drive),
             Self::SetSync { .. }
@@ -226,7 +232,14 @@ impl fmt::Display for Action {
             Self::ReplaceLeg { array, slot, drive } => {
                 write!(f, "lay leg {slot} of {array} on /dev/{}", drive.name)
             }
-            Self::DropTable { array } => write!(f, "clear the second table of {array}"),
+            Self::DropTable { array } => {
+                write!(f, "clear what was laid for {array} and is in no table")
+            }
+            Self::ForgetLeg { array, drive } => write!(
+                f,
+                "erase the superblock of the leg of {array} that had its metadata on /dev/{}",
+                drive.name
+            ),
             Self::ExtendGroup { group, drive, .. } => {
                 write!(f, "add /dev/{} to the volume group {group}", drive.name)
             }

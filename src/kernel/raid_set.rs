@@ -71,7 +71,7 @@ pub fn array_facts(
             u32::try_from(table.legs.len()).unwrap_or(u32::MAX)
         }),
         chunk_bytes: table(|table| table.chunk_sectors.saturating_mul(SECTOR)),
-        component_bytes: table(|table| component_sectors(table).saturating_mul(SECTOR)),
+        component_bytes: table(component_bytes),
         size_bytes: disk.size_bytes,
         logical_block_bytes: disk.logical_block_bytes,
         metadata: Fact::Known(Metadata::DmRaid),
@@ -117,6 +117,12 @@ pub const HOLD_RATE: u64 = 1;
 #[must_use]
 pub fn stands_still(table: &RaidTable) -> bool {
     table.min_recovery_rate == Some(HOLD_RATE) && table.max_recovery_rate == Some(HOLD_RATE)
+}
+
+/// Bytes that the set uses of each leg.
+#[must_use]
+pub fn component_bytes(table: &RaidTable) -> u64 {
+    component_sectors(table).saturating_mul(SECTOR)
 }
 
 /// Sectors that the set uses of each leg.
@@ -190,6 +196,13 @@ impl<'a> View<'a> {
     ) -> MemberFacts {
         let there = leg(dev);
         let superblock = self.superblock(slot);
+        // A leg that lund laid is shown as the drive that it lies on.
+        let laid = self.set.laid.iter().find(|laid| laid.dev == dev);
+        let on = laid.and_then(|laid| Some((laid.on, leg(laid.on)?.0)));
+        let (dev, there) = match (on, there) {
+            (Some((on, name)), Some((_, size))) => (on, Some((name, size))),
+            (_, there) => (dev, there),
+        };
         MemberFacts {
             dev: match there {
                 Some(_) => Fact::Known(dev),

@@ -170,6 +170,7 @@ impl World {
             | Action::RepairVolume { .. }
             | Action::ReplaceLeg { .. }
             | Action::DropTable { .. }
+            | Action::ForgetLeg { .. }
             | Action::ExtendGroup { .. } => {
                 on_array(action.array().unwrap_or_default(), Err(errno::ENOENT))
             }
@@ -333,6 +334,7 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
         Action::RepairVolume { .. } => ("replacing legs".to_owned(), ""),
         Action::ReplaceLeg { .. } => ("replacing a leg".to_owned(), ""),
         Action::DropTable { .. } => ("clearing a table".to_owned(), ""),
+        Action::ForgetLeg { .. } => ("erasing a superblock".to_owned(), ""),
         Action::ExtendGroup { .. } => ("extending the volume group".to_owned(), ""),
     };
     let drive = action

@@ -4,6 +4,7 @@
 //! `idle` for a leg whose recovery was interrupted. The superblocks of the legs tell.
 
 use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,91 @@ pub struct DmRaidFacts {
     /// Superblock of each leg of the table, in its order. [`None`]: the leg has no metadata device, or
     /// nothing is written there yet.
     pub superblocks: Vec<Fact<Option<RaidSuperblock>>>,
+    /// Devices that lund has laid for legs of it, in the table or left over.
+    #[serde(default)]
+    pub laid: Vec<LaidDevice>,
+}
+
+/// Which half of a leg a device is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LegPart {
+    /// Superblock and bitmap.
+    Meta,
+    /// The data.
+    Data,
+}
+
+/// A linear device that lund has laid on a drive: a leg in place of a lost one is two of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaidDevice {
+    /// Its half.
+    pub part: LegPart,
+    /// Name in device-mapper.
+    pub name: String,
+    /// UUID in device-mapper; begins with [`LAID_PREFIX`].
+    pub uuid: String,
+    /// Its number.
+    pub dev: DevNo,
+    /// Number of the drive that it lies on.
+    pub on: DevNo,
+    /// Where on the drive it begins, sectors.
+    pub at_sectors: u64,
+    /// Its length, sectors.
+    pub sectors: u64,
+    /// Something has it open; the set does when it is one of its legs.
+    pub in_use: bool,
+}
+
+/// What the UUIDs of the devices that lund lays begin with.
+pub const LAID_PREFIX: &str = "LUND-";
+
+impl LaidDevice {
+    /// The `dmsetup` command that makes it again on the drive called so.
+    #[must_use]
+    pub fn command(&self, drive: &str) -> String {
+        let (name, uuid, sectors, at) = (&self.name, &self.uuid, self.sectors, self.at_sectors);
+        format!("dmsetup create {name} --uuid {uuid} --table '0 {sectors} linear {drive} {at}'")
+    }
+}
+
+/// How a leg is laid on a drive: metadata first, data behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegRoom {
+    /// Length of the metadata device, sectors.
+    pub meta_sectors: u64,
+    /// Where the data begins, sectors.
+    pub data_at: u64,
+    /// Length of the data device, sectors.
+    pub data_sectors: u64,
+}
+
+impl LegRoom {
+    /// Bytes of a sector.
+    const SECTOR: u64 = 512;
+    /// Where data begins is a multiple of this, sectors: 1 MiB suits every disk's blocks.
+    const ALIGNED: u64 = 2048;
+    /// A bitmap has 2^21 bits at most (`dm-raid.c:validate_region_size`), which take 256 KiB behind a
+    /// superblock of 4 KiB; a metadata device that was made larger need not be so again. Sectors.
+    const META_MOST: u64 = 8192;
+
+    /// For a leg whose metadata lay on a device of this size, and whose data takes so much.
+    #[must_use]
+    pub fn new(meta_bytes: u64, data_bytes: u64) -> Self {
+        let meta_sectors = (meta_bytes / Self::SECTOR).min(Self::META_MOST);
+        Self {
+            meta_sectors,
+            data_at: meta_sectors.next_multiple_of(Self::ALIGNED),
+            data_sectors: data_bytes.div_ceil(Self::SECTOR),
+        }
+    }
+
+    /// What it takes of a drive, bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.data_at
+            .saturating_add(self.data_sectors)
+            .saturating_mul(Self::SECTOR)
+    }
 }
 
 /// Who made a device-mapper device, and so owns its metadata.
@@ -119,6 +205,108 @@ pub struct RaidTable {
     pub data_offset: Option<u64>,
     /// Legs by position.
     pub legs: Vec<RaidLeg>,
+}
+
+impl RaidTable {
+    /// As it may be loaded again. `rebuild` would begin anew what has been filled, and the superblocks know
+    /// better than `sync` and `nosync` what is in step (`dm-raid.c:super_init_validation`).
+    #[must_use]
+    pub fn reloaded(&self) -> Self {
+        Self {
+            sync: None,
+            rebuild: BTreeSet::new(),
+            ..self.clone()
+        }
+    }
+
+    /// At this rate and no other, KiB/s for each drive; [`None`]: at that of the host.
+    #[must_use]
+    pub fn at_rate(self, rate: Option<u64>) -> Self {
+        Self {
+            min_recovery_rate: rate,
+            max_recovery_rate: rate,
+            ..self
+        }
+    }
+
+    /// The line, with devices by number.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let (start, len, params) = (self.start, self.len, self.params(&|dev| dev.to_string()));
+        format!("{start} {len} raid {params}")
+    }
+
+    /// What follows the target's name, with devices called as `device` says. The second word counts those
+    /// up to the legs (`dm-raid.c:parse_raid_params`).
+    #[must_use]
+    pub fn params(&self, device: &dyn Fn(DevNo) -> String) -> String {
+        let options = self.options(device);
+        let count = options.split_whitespace().count() + 1;
+        let mut text = format!(
+            "{} {count} {}{options} {}",
+            self.kind.word,
+            self.chunk_sectors,
+            self.legs.len()
+        );
+        for half in self.legs.iter().flat_map(|leg| [leg.meta, leg.data]) {
+            text.push(' ');
+            text.push_str(&half.map_or_else(|| "-".to_owned(), device));
+        }
+        text
+    }
+
+    /// Options, each with a blank before it.
+    fn options(&self, device: &dyn Fn(DevNo) -> String) -> String {
+        let mut text = String::new();
+        let mut say = |word: &str, value: Option<&dyn fmt::Display>| {
+            // To write to a string cannot fail.
+            let _ = write!(text, " {word}");
+            if let Some(value) = value {
+                let _ = write!(text, " {value}");
+            }
+        };
+        match self.sync {
+            Some(true) => say("sync", None),
+            Some(false) => say("nosync", None),
+            None => {}
+        }
+        for slot in &self.rebuild {
+            say("rebuild", Some(slot));
+        }
+        for slot in &self.write_mostly {
+            say("write_mostly", Some(slot));
+        }
+        for (word, value) in [
+            ("daemon_sleep", self.daemon_sleep),
+            ("min_recovery_rate", self.min_recovery_rate),
+            ("max_recovery_rate", self.max_recovery_rate),
+            ("max_write_behind", self.max_write_behind),
+            ("stripe_cache", self.stripe_cache),
+            ("region_size", self.region_size),
+            ("data_offset", self.data_offset),
+            ("raid10_copies", self.raid10_copies.map(u64::from)),
+        ] {
+            if let Some(value) = value {
+                say(word, Some(&value));
+            }
+        }
+        if let Some(dev) = self.journal_dev {
+            say("journal_dev", Some(&device(dev)));
+        }
+        if let Some(mode) = &self.journal_mode {
+            say("journal_mode", Some(mode));
+        }
+        if let Some(format) = &self.raid10_format {
+            say("raid10_format", Some(format));
+        }
+        if self.raid10_use_near_sets {
+            say("raid10_use_near_sets", None);
+        }
+        if let Some(delta) = self.delta_disks {
+            say("delta_disks", Some(&delta));
+        }
+        text
+    }
 }
 
 /// A letter of the status line.

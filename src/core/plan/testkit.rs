@@ -476,6 +476,7 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
         }
         Action::ReplaceLeg { slot, drive, .. } => format!("leg {slot}={}", drive.name),
         Action::DropTable { .. } => "drop table".to_owned(),
+        Action::ForgetLeg { drive, .. } => format!("forget {}", drive.name),
         Action::ExtendGroup { drive, .. } => format!("extend {}", drive.name),
     };
     plan.steps.iter().map(|step| word(&step.action)).collect()

@@ -52,6 +52,7 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
         | Action::RepairVolume { array, .. }
         | Action::ReplaceLeg { array, .. }
         | Action::DropTable { array }
+        | Action::ForgetLeg { array, .. }
         | Action::ExtendGroup { array, .. } => {
             Err(set::not_for(array, action, "it is an array of md"))
         }

@@ -11,8 +11,8 @@ use devicemapper::{
 use lun_core::Error;
 use lun_core::action::Target;
 use lun_core::facts::{
-    ArrayFacts, DmOwner, DmRaidFacts, Fact, LegHealth, MdstatFacts, MdstatProgress, RaidStatus,
-    RaidTable, SyncAction,
+    ArrayFacts, DmOwner, DmRaidFacts, Fact, LaidDevice, LegHealth, MdstatFacts, MdstatProgress,
+    RaidStatus, RaidTable, SyncAction,
 };
 use lun_core::id::DevNo;
 use nix::errno::Errno;
@@ -94,7 +94,7 @@ pub(crate) fn read_progress(roots: &Roots) -> Result<Vec<(String, MdstatFacts)>,
 }
 
 /// One raid set that an action names.
-fn named(roots: &Roots, name: &str) -> Result<Set, Error> {
+pub(crate) fn named(roots: &Roots, name: &str) -> Result<Set, Error> {
     let gone = || Error::Kernel {
         action: "find the raid set".to_owned(),
         object: name.to_owned(),
@@ -119,7 +119,7 @@ pub(crate) fn table(roots: &Roots, name: &str) -> Result<RaidTable, Error> {
     known(name, "table", named(roots, name)?.table)
 }
 
-fn known<T>(name: &str, what: &str, fact: Fact<T>) -> Result<T, Error> {
+pub(crate) fn known<T>(name: &str, what: &str, fact: Fact<T>) -> Result<T, Error> {
     match fact {
         Fact::Known(value) => Ok(value),
         Fact::Unknown(why) => Err(Error::LunNotReady {
@@ -135,11 +135,8 @@ pub(crate) fn require_alive(roots: &Roots, name: &str, drive: &Target) -> Result
     let set = named(roots, name)?;
     let table = known(name, "table", set.table)?;
     let status = known(name, "status", set.status)?;
-    let letter = table
-        .legs
-        .iter()
-        .position(|leg| leg.data == Some(drive.dev))
-        .and_then(|slot| status.legs.get(slot));
+    let laid = laid(name, &table);
+    let letter = slot_on(&table, &laid, drive.dev).and_then(|slot| status.legs.get(slot));
     match letter {
         Some(LegHealth::InSync | LegHealth::Alive) => Ok(()),
         _ => Err(Error::RecoveryFailed {
@@ -147,6 +144,73 @@ pub(crate) fn require_alive(roots: &Roots, name: &str, drive: &Target) -> Result
             drive: Some(format!("/dev/{}", drive.name)),
             why: "the kernel does not take this leg back: its metadata cannot be read".to_owned(),
         }),
+    }
+}
+
+/// Slot of the leg whose data lies on this drive, itself or through a device of ours.
+pub(crate) fn slot_on(table: &RaidTable, laid: &[LaidDevice], drive: DevNo) -> Option<usize> {
+    table.legs.iter().position(|leg| {
+        let through = |laid: &LaidDevice| Some(laid.dev) == leg.data && laid.on == drive;
+        leg.data == Some(drive) || laid.iter().any(through)
+    })
+}
+
+/// The devices that lund has laid for legs of this set: those in its table, and those that bear its name.
+/// What cannot be asked is not there.
+pub(crate) fn laid(name: &str, table: &RaidTable) -> Vec<LaidDevice> {
+    let in_table = |dev: DevNo| {
+        table
+            .legs
+            .iter()
+            .any(|leg| leg.meta == Some(dev) || leg.data == Some(dev))
+    };
+    let prefix = laid_prefix(name);
+    let Ok(dm) = open() else { return Vec::new() };
+    let devices = dm.list_devices().unwrap_or_default();
+    devices
+        .into_iter()
+        .filter(|(other, number, _)| {
+            other.to_string().starts_with(&prefix) || in_table(dev_no(*number))
+        })
+        .filter_map(|(other, ..)| laid_device(&dm, &other))
+        .collect()
+}
+
+/// What the names of devices laid for this set begin with.
+pub(crate) fn laid_prefix(name: &str) -> String {
+    format!("{name}_lund_")
+}
+
+fn laid_device(dm: &DM, name: &DmName) -> Option<LaidDevice> {
+    let options = DmOptions::default().set_flags(DmFlags::DM_STATUS_TABLE | DmFlags::DM_NOFLUSH);
+    let (info, lines) = dm.table_status(&DevId::Name(name), options).ok()?;
+    let uuid = info.uuid()?.to_string();
+    let part = parse::laid_part(&uuid)?;
+    // One that was made and has no table yet lies nowhere.
+    let (sectors, on, at_sectors) = match lines.as_slice() {
+        [(_, sectors, target, params)] if target == "linear" => {
+            let (on, at) = parse::linear(params).ok()?;
+            (*sectors, on, at)
+        }
+        [] => (0, DevNo { major: 0, minor: 0 }, 0),
+        _ => return None,
+    };
+    Some(LaidDevice {
+        part,
+        name: name.to_string(),
+        uuid,
+        dev: dev_no(info.device()),
+        on,
+        at_sectors,
+        sectors,
+        in_use: info.open_count() != 0,
+    })
+}
+
+const fn dev_no(device: devicemapper::Device) -> DevNo {
+    DevNo {
+        major: device.major,
+        minor: device.minor,
     }
 }
 
@@ -167,15 +231,15 @@ fn sets(roots: &Roots) -> Result<Vec<Set>, Error> {
 }
 
 /// What the driver says of one set.
-struct Set {
+pub(crate) struct Set {
     name: String,
     uuid: Option<String>,
     dev: DevNo,
-    flags: DmFlags,
+    pub(crate) flags: DmFlags,
     event: u32,
     open_count: u32,
-    table: Fact<RaidTable>,
-    status: Fact<RaidStatus>,
+    pub(crate) table: Fact<RaidTable>,
+    pub(crate) status: Fact<RaidStatus>,
 }
 
 /// Reads table and status; [`None`] for a device that is no raid set, or has just gone.
@@ -186,16 +250,12 @@ fn set(dm: &DM, name: &DmName) -> Result<Option<Set>, Error> {
     let Some((_, status)) = line(dm, name, DmFlags::empty())? else {
         return Ok(None);
     };
-    let number = info.device();
     let text = name.to_string();
     if !is_leg(&info, &text) {
         let source = format!("the table of {text}");
         return Ok(Some(Set {
             uuid: info.uuid().map(ToString::to_string),
-            dev: DevNo {
-                major: number.major,
-                minor: number.minor,
-            },
+            dev: dev_no(info.device()),
             flags: info.flags(),
             event: info.event_nr(),
             open_count: u32::try_from(info.open_count()).unwrap_or(0),
@@ -243,8 +303,14 @@ fn whole(roots: &Roots, superblocks: &Superblocks, set: Set) -> Option<ArrayFact
         Fact::Unknown(_) => Vec::new(),
     };
     let metas: Vec<Option<DevNo>> = legs.iter().map(|leg| leg.meta).collect();
+    let owner = parse::dm_owner(&set.name, set.uuid.as_deref());
+    let laid = match (&owner, &set.table) {
+        (DmOwner::Bare, Fact::Known(table)) => laid(&set.name, table),
+        _ => Vec::new(),
+    };
     let facts = DmRaidFacts {
-        owner: parse::dm_owner(&set.name, set.uuid.as_deref()),
+        owner,
+        laid,
         uuid: set.uuid.filter(|uuid| !uuid.is_empty()),
         kernel_name: kernel_name(&folder)?,
         suspended: set.flags.contains(DmFlags::DM_SUSPEND),
@@ -282,14 +348,14 @@ pub(crate) fn kernel_name(folder: &Path) -> Option<String> {
     Some(folder.file_name()?.to_str()?.to_owned())
 }
 
-fn errno(error: &DmError) -> Option<Errno> {
+pub(crate) fn errno(error: &DmError) -> Option<Errno> {
     match error {
         DmError::Core(Failed::Ioctl(_, _, _, errno)) => Some(**errno),
         _ => None,
     }
 }
 
-fn failed(action: &str, object: &str, error: &DmError) -> Error {
+pub(crate) fn failed(action: &str, object: &str, error: &DmError) -> Error {
     Error::Kernel {
         action: action.to_owned(),
         object: object.to_owned(),

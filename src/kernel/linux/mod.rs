@@ -5,6 +5,7 @@
 mod act;
 mod array;
 mod async_fd;
+mod bare;
 mod device;
 mod dm;
 mod identity;

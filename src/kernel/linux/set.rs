@@ -5,18 +5,13 @@ use lun_core::action::Action;
 use lun_core::facts::DmOwner;
 
 use super::tool::Tools;
-use super::{Roots, dm, lvm};
-use crate::raid_set;
+use super::{Roots, bare, dm, lvm};
 
 /// Performs one action on the raid set called so in device-mapper.
 pub(crate) fn act(roots: &Roots, tools: &Tools, name: &str, action: &Action) -> Result<(), Error> {
     match dm::owner(roots, name)? {
         DmOwner::Lvm { vg, lv } => lvm::act(roots, tools, name, &(vg, lv), action),
-        DmOwner::Bare => Err(not_for(
-            &raid_set::array_name(name),
-            action,
-            "its table belongs to who made it with dmsetup",
-        )),
+        DmOwner::Bare => bare::act(roots, tools, name, action),
     }
 }
 

@@ -117,23 +117,25 @@ enum Begun {
     Waits(Receiver<Answer>, String),
 }
 
-/// Reads the first block of a metadata device.
-fn read_block(node: &Path) -> Result<Option<RaidSuperblock>, Error> {
-    let read = || -> io::Result<Vec<u8>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
-            .open(node)?;
-        // Room to begin at a multiple of the block.
-        let mut room = vec![0_u8; BLOCK * 2];
-        let skip = room.as_ptr().align_offset(BLOCK);
-        let block = room
-            .get_mut(skip..skip.saturating_add(BLOCK))
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        file.read_exact_at(block, 0)?;
-        Ok(block.to_vec())
-    };
-    let bytes = read().map_err(|error| failed("read the superblock on", node, &error))?;
+/// The first block of a device, past the page cache. It may hang as long as the device does.
+pub(crate) fn block(node: &Path) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
+        .open(node)?;
+    // Room to begin at a multiple of the block.
+    let mut room = vec![0_u8; BLOCK * 2];
+    let skip = room.as_ptr().align_offset(BLOCK);
+    let block = room
+        .get_mut(skip..skip.saturating_add(BLOCK))
+        .ok_or(io::ErrorKind::OutOfMemory)?;
+    file.read_exact_at(block, 0)?;
+    Ok(block.to_vec())
+}
+
+/// Reads the superblock of a metadata device.
+pub(crate) fn read_block(node: &Path) -> Result<Option<RaidSuperblock>, Error> {
+    let bytes = block(node).map_err(|error| failed("read the superblock on", node, &error))?;
     parse::raid_superblock(&node.display().to_string(), &bytes)
 }
 

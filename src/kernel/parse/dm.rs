@@ -7,8 +7,10 @@ use std::str::{FromStr, SplitWhitespace};
 
 use lun_core::Error;
 use lun_core::facts::{
-    DmOwner, LegHealth, Level, RaidLeg, RaidStatus, RaidSuperblock, RaidTable, RaidType,
+    DmOwner, LAID_PREFIX, LegHealth, LegPart, Level, RaidLeg, RaidStatus, RaidSuperblock, RaidTable,
+    RaidType,
 };
+use lun_core::id::DevNo;
 
 use super::{bad, dev_number, sync_action};
 
@@ -311,6 +313,29 @@ pub fn raid_superblock(source: &str, bytes: &[u8]) -> Result<Option<RaidSuperblo
 
 fn le<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// Which half of a leg the device with this UUID was laid for; [`None`] for one that is not lund's.
+#[must_use]
+pub fn laid_part(uuid: &str) -> Option<LegPart> {
+    match uuid.strip_prefix(LAID_PREFIX)?.split_once('-')?.0 {
+        "meta" => Some(LegPart::Meta),
+        "data" => Some(LegPart::Data),
+        _ => None,
+    }
+}
+
+/// Reads what follows the target `linear`: a device and where on it, sectors.
+///
+/// # Errors
+/// When it is something else.
+pub fn linear(params: &str) -> Result<(DevNo, u64), Error> {
+    let wrong = || bad("a linear table", params, "`major:minor` and a sector");
+    let (device, at) = params.trim().split_once(' ').ok_or_else(wrong)?;
+    Ok((
+        dev_number("linear", device)?,
+        at.parse().map_err(|_| wrong())?,
+    ))
 }
 
 /// Who made a device: LVM's UUIDs begin with `LVM-` and two identities of 32 letters, and its

@@ -39,6 +39,7 @@ fn facts(capture: &BTreeMap<String, String>) -> ArrayFacts {
         event: info["events"].parse().unwrap(),
         open_count: info["open"].parse().unwrap(),
         superblocks,
+        laid: Vec::new(),
     };
     array_facts(set, disk(), &any_leg)
 }

@@ -280,7 +280,10 @@ pub(super) fn words(action: &Action) -> String {
             )
         }
         Action::DropTable { array } => {
-            format!("clear the table of {array} that waits for a resume")
+            format!("clear what was laid for a leg of {array} and is in no table")
+        }
+        Action::ForgetLeg { drive, .. } => {
+            format!("erase the superblock of the old leg on {}", node(&drive.name))
         }
         Action::ExtendGroup { group, drive, .. } => {
             format!("add {} to the volume group {group}", node(&drive.name))

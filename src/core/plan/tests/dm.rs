@@ -27,6 +27,7 @@ fn mapped(world: &mut World, owner: DmOwner) {
         event: 0,
         open_count: 0,
         superblocks: Vec::new(),
+        laid: Vec::new(),
     }));
 }
 
