@@ -12,9 +12,9 @@ mod slots;
 mod tests;
 
 use crate::facts::{
-    ArrayFacts, ArrayState, DmOwner, Fact, Inventory, Level, MdstatProgress, Metadata, SyncAction,
+    ArrayFacts, ArrayState, DmOwner, Fact, Inventory, LaidDevice, Level, MdstatProgress, Metadata, SyncAction,
 };
-use crate::id::Wall;
+use crate::id::{DevNo, Wall};
 use crate::model::PoolEntry;
 use crate::model::{Driver, Lun, LunStatus, LunType, ManagedBy, Redundancy, SyncView};
 
@@ -88,6 +88,7 @@ pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'
         drives: drives::drives(inventory, array, id, ctx.pool, ctx.last_known),
         unknown: unknown(array),
         unsupported: unsupported(array),
+        recreate: recreate(inventory, array),
         observed_at_ms: ctx.observed_at,
     };
     lun.plexes = drives::plexes(array, &lun);
@@ -227,6 +228,42 @@ fn unsupported(array: &ArrayFacts) -> Option<String> {
     array
         .clustered
         .then(|| "a clustered array is managed by all of its nodes together".into())
+}
+
+/// How a set is made again of which a leg is a device that lund has laid: that, and the set's table as it may
+/// be loaded again. Numbers change with the next start of the host, so that devices are called by name.
+fn recreate(inventory: &Inventory, array: &ArrayFacts) -> Vec<String> {
+    let Some((set, table)) = array.dm().and_then(|set| Some((set, set.table.known()?))) else {
+        return Vec::new();
+    };
+    let in_table = |laid: &&LaidDevice| {
+        table
+            .legs
+            .iter()
+            .any(|leg| [leg.meta, leg.data].contains(&Some(laid.dev)))
+    };
+    let laid: Vec<&LaidDevice> = set.laid.iter().filter(in_table).collect();
+    if laid.is_empty() {
+        return Vec::new();
+    }
+    let called = |dev: DevNo| match laid.iter().find(|laid| laid.dev == dev) {
+        Some(laid) => format!("/dev/mapper/{}", laid.name),
+        None => drives::lasting_node(inventory, dev),
+    };
+    let mut commands: Vec<String> = laid
+        .iter()
+        .map(|laid| laid.command(&drives::lasting_node(inventory, laid.on)))
+        .collect();
+    let (name, start, len) = (&set.name, table.start, table.len);
+    let uuid = set
+        .uuid
+        .as_ref()
+        .map_or_else(String::new, |uuid| format!(" --uuid {uuid}"));
+    let params = table.reloaded().params(&called);
+    commands.push(format!(
+        "dmsetup create {name}{uuid} --table '{start} {len} raid {params}'"
+    ));
+    commands
 }
 
 /// Every fact about the array and its members that could not be read, with the reason.

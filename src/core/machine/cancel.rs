@@ -109,7 +109,8 @@ impl Machine {
             .ops
             .get(&id)
             .is_some_and(|op| op.phase == Phase::Repair);
-        let word = if scrub && !repairing {
+        // A new table ends the repair of a raid set, and leaves nothing frozen.
+        let word = if scrub && (!repairing || array.dm().is_some()) {
             SyncWord::Idle
         } else {
             SyncWord::Frozen

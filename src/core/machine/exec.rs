@@ -194,6 +194,9 @@ impl Machine {
                 task.last_progress = None;
             }
             self.work(id, |work| work.phases_done += 1);
+        } else if array.dm().is_some() {
+            // A leg that fails in its first moments is never seen to be filled.
+            self.judge_targets(id, &array);
         }
         if adopted {
             return self.end_adopted(id, &array);
@@ -354,7 +357,7 @@ impl Machine {
             return self.fail(id, Error::RecoveryFailed { lun, drive, why });
         }
         let cancelling = op.state == OpState::Cancelling;
-        if matches!(action, Action::AddSpare { .. } | Action::Wipe { .. })
+        if takes_in(&action)
             && let Some(drive) = action.drive()
         {
             // Recorded before the act, so that a release after a crash knows whose it is.
@@ -475,11 +478,23 @@ impl Machine {
         task.last_error = None;
         task.busy = 0;
         task.started_word = None;
-        if let Action::AddSpare { drive, .. } | Action::ReAdd { drive, .. } = action {
+        if let Action::AddSpare { drive, .. }
+        | Action::ReAdd { drive, .. }
+        | Action::Revive { drive, .. }
+        | Action::ReplaceLeg { drive, .. } = action
+        {
             task.attached.insert(drive.id);
+        }
+        if let (Action::ForgetLeg { drive, .. }, Some(op)) = (action, self.ops.get_mut(&id)) {
+            op.retiring.remove(&drive.id);
         }
         let mut ends_hold = false;
         if let Action::SetSync { word, .. } = action {
+            let scrubs = matches!(word, SyncWord::Check | SyncWord::Repair);
+            if let Some(op) = self.ops.get_mut(&id).filter(|_| scrubs) {
+                // How long this one runs counts from when it is seen.
+                op.live.running_since = None;
+            }
             // A word of the preparation that was under way when the cancel came stops nothing.
             if let Some(cancel) = task.cancel.as_mut().filter(|cancel| cancel.stopping)
                 && matches!(word, SyncWord::Frozen | SyncWord::Idle)
@@ -546,6 +561,14 @@ impl Machine {
         let until = since.after(FREEZE_GUARD_MS);
         (self.now.mono < until).then_some(until)
     }
+}
+
+/// Writes something on a drive, or hands it to an array.
+const fn takes_in(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::AddSpare { .. } | Action::Wipe { .. } | Action::ReplaceLeg { .. }
+    )
 }
 
 pub(super) fn frozen(array: &ArrayFacts) -> bool {

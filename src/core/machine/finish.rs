@@ -89,12 +89,21 @@ impl Machine {
                     },
                 );
             }
+            (Phase::Repair, Some(_)) if array.dm().is_some() => {
+                let text = "what differed was rewritten; device-mapper counts only what a check finds";
+                self.end(id, OpState::Succeeded, None, text.to_owned());
+            }
             (Phase::Repair, Some(sectors)) => {
                 let text = format!("{sectors} sectors differed and were rewritten");
                 self.end(id, OpState::Succeeded, None, text);
             }
             _ => {
-                let text = success_text(array, op.kind, &op.targets);
+                let mut text = success_text(array, op.kind, &op.targets);
+                let entry = self.luns.get(&op.lun);
+                let changed = entry.is_some_and(|entry| !entry.lun.recreate.is_empty());
+                if changed && !op.targets.is_empty() {
+                    text.push_str("; its old table must not be used again, `lunctl show` has the new one");
+                }
                 self.end(id, OpState::Succeeded, None, text);
             }
         }
@@ -330,6 +339,10 @@ impl Machine {
                         mismatch_sectors: mismatch,
                     },
                 );
+            }
+            Phase::Repair if array.dm().is_some() => {
+                let text = "repair ended; device-mapper does not count what differed".to_owned();
+                self.finish(id, OpState::Succeeded, None, text);
             }
             Phase::Check | Phase::Repair => {
                 let text = format!(

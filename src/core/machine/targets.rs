@@ -119,7 +119,11 @@ impl Machine {
                     .iter()
                     .find(|m| m.dev.known() == Some(&target.dev));
                 match member {
-                    Some(member) => member.state.is_known_and(|state| state.faulty),
+                    // A leg that is to be taken back has failed before anything is done to it.
+                    Some(member) => {
+                        let begun = array.dm().is_none() || task.attached.contains(&target.id);
+                        begun && member.state.is_known_and(|state| state.faulty)
+                    }
                     None => task.attached.contains(&target.id),
                 }
             })

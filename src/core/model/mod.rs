@@ -114,6 +114,10 @@ pub struct Lun {
     pub unknown: Vec<String>,
     /// Why recovery is not supported on this LUN at all (external metadata, cluster).
     pub unsupported: Option<String>,
+    /// Commands that make it again after a start of the host, where lund has changed the table that its
+    /// owner's script knows; empty for any other LUN.
+    #[serde(default)]
+    pub recreate: Vec<String>,
     /// When its facts were read, wall clock, milliseconds since 1970.
     pub observed_at_ms: Wall,
 }

@@ -158,6 +158,10 @@ pub(super) fn own_superblock<'i>(ctx: &Context<'i>, dev: DevNo) -> Option<&'i Su
 /// difference between a drive and what it gives the array. `mdadm` may do with less on the new
 /// drive; this stays on the safe side.
 fn overhead_bytes(inventory: &Inventory, array: &ArrayFacts) -> u64 {
+    // A leg of device-mapper has its metadata elsewhere; what a new one takes is judged where it is laid.
+    if array.dm().is_some() {
+        return 0;
+    }
     array
         .members
         .iter()

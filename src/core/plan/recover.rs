@@ -122,6 +122,9 @@ fn recover(view: &View<'_>, chosen: Option<DriveId>, repair: bool) -> Result<Pla
         };
     }
     settled(view)?;
+    if let Some(plan) = super::dm::tidy(view) {
+        return Ok(plan);
+    }
     if let Some(member) = retired(view)
         && !view.read_auto()
     {

@@ -171,7 +171,8 @@ impl<'a> View<'a> {
         for facts in &array.members {
             let part =
                 part(facts).map_err(|what| not_ready(ctx, format!("{what} is not known")))?;
-            if has_vanished(facts, part) {
+            // Device-mapper has no way to drop a leg, and keeps its device.
+            if array.dm().is_none() && has_vanished(facts, part) {
                 vanished.push(facts.name.as_str());
                 continue;
             }

@@ -4,13 +4,26 @@ use uuid::Uuid;
 
 use super::slots::{is_failing, is_good, is_running, missing_slots, occupants};
 use crate::facts::{ArrayFacts, DeviceFacts, Fact, Inventory, Level, MemberFacts, Slot};
-use crate::id::LunId;
+use crate::id::{DevNo, LunId};
 use crate::model::PoolEntry;
 use crate::model::{Drive, DriveFlag, DriveStatus, Health, Lun, LunStatus, LunType, Plex, Role};
 
 /// Node of a device with this kernel name, in which `/` is written `!`.
 pub(super) fn node(name: &str) -> String {
     format!("/dev/{}", name.replace('!', "/"))
+}
+
+/// A name of a device that outlasts a start of the host, as far as it has one.
+pub(super) fn lasting_node(inventory: &Inventory, dev: DevNo) -> String {
+    let Some(device) = inventory.devices.get(&dev) else {
+        return dev.to_string();
+    };
+    let mapped = device.names.iter().find(|name| name.starts_with("/dev/mapper/"));
+    let lasting = Some(&device.stable_name).filter(|name| device.names.contains(name));
+    mapped
+        .or(lasting)
+        .cloned()
+        .unwrap_or_else(|| node(&device.name))
 }
 
 /// All drives of a LUN: its members in the kernel's order, then one entry per empty slot.

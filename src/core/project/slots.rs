@@ -206,7 +206,9 @@ pub fn half_filled_source(array: &ArrayFacts) -> bool {
         }
         _ => false,
     };
-    array.level.known() == Some(&Level::Raid10)
+    // A resync of device-mapper cannot be put off: nothing writes its `resync_start`.
+    array.dm().is_none()
+        && array.level.known() == Some(&Level::Raid10)
         && is_dirty(array) != Some(false)
         && array.members.iter().any(half)
 }

@@ -124,6 +124,14 @@ pub(crate) fn details(lun: &Lun) -> String {
         text.push_str("\nPlexes\n");
         text.push_str(&plexes(&lun.plexes));
     }
+    if !lun.recreate.is_empty() {
+        text.push_str("\nMade again after a reboot, in place of the old table, by\n");
+        for command in &lun.recreate {
+            text.push_str("  ");
+            text.push_str(command);
+            text.push('\n');
+        }
+    }
     text
 }
 

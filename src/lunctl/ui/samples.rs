@@ -133,6 +133,7 @@ pub(crate) fn degraded() -> Lun {
         drives: vec![drive(), spare],
         unknown: Vec::new(),
         unsupported: None,
+        recreate: Vec::new(),
         observed_at_ms: MOMENT,
     }
 }

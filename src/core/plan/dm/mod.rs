@@ -41,7 +41,7 @@ pub(super) fn refuse(request: &Request, ctx: &Context<'_>) -> Result<(), Error> 
     }
     match &set.owner {
         DmOwner::Lvm { .. } => lvm::refuse(ctx, set),
-        DmOwner::Bare => bare::refuse(request, ctx),
+        DmOwner::Bare => bare::refuse(ctx, set),
     }
 }
 
@@ -71,6 +71,15 @@ pub(super) fn mend(
     }
 }
 
+/// Plans for what a recovery has left behind when every leg is in sync; [`None`]: nothing.
+pub(super) fn tidy(view: &View<'_>) -> Option<Plan> {
+    let set = view.ctx.array.dm()?;
+    match &set.owner {
+        DmOwner::Lvm { .. } => None,
+        DmOwner::Bare => bare::tidy(view, set),
+    }
+}
+
 /// Why what runs on a raid set cannot be stopped; [`None`] where it can.
 #[must_use]
 pub fn refuse_cancel(array: &ArrayFacts, phase: Phase, release_spare: bool) -> Option<Error> {
@@ -84,7 +93,8 @@ pub fn refuse_cancel(array: &ArrayFacts, phase: Phase, release_spare: bool) -> O
             "LVM has no way to stop a check or a repair that it has begun"
         }
         (DmOwner::Lvm { .. }, _) => return None,
-        (DmOwner::Bare, _) => return bare::refuse_cancel(array),
+        (DmOwner::Bare, _) if release_spare => return bare::refuse_release(array),
+        (DmOwner::Bare, _) => return None,
     };
     Some(Error::NotSupported {
         object: array.name.clone(),
