@@ -36,7 +36,7 @@ sample() {
 }
 "#;
 
-fn sh(lab: &Lab, script: &str) -> String {
+pub(super) fn sh(lab: &Lab, script: &str) -> String {
     lab.sh(&format!("{SETS}\n{script}"))
 }
 
@@ -84,8 +84,8 @@ fn a_mirror_made_by_hand_is_told_as_it_is() {
         lost["redundancy"]["fatal_next"][0], "/dev/loop0",
         "{lost:#}"
     );
-    lab.refused("recover r", 4, "VDS_E_NOT_SUPPORTED");
-    lab.refused("verify r", 4, "VDS_E_NOT_SUPPORTED");
+    lab.refused("recover r", 4, "VDS_E_NOT_ENOUGH_DRIVE");
+    lab.refused("verify r", 4, "VDS_E_LUN_NOT_READY");
     // Another leg takes over, slowly.
     let rebuilt = "size=$(sectors /dev/loop0); \
         load r \"0 $size raid raid1 7 0 rebuild 1 region_size 1024 max_recovery_rate 2000 2 7:20 7:0 7:22 7:2\"";
@@ -93,7 +93,7 @@ fn a_mirror_made_by_hand_is_told_as_it_is() {
     assert_eq!(filling["operation"]["origin"], "kernel", "{filling:#}");
     assert_eq!(filling["operation"]["phase"], "rebuild", "{filling:#}");
     lab.refused("recover r", 5, "VDS_E_ANOTHER_CALL_IN_PROGRESS");
-    lab.refused("cancel r", 4, "VDS_E_NOT_SUPPORTED");
+    lab.refused("cancel r --release-spare", 4, "VDS_E_NOT_SUPPORTED");
     // Kernels from 6.9 may say `AA`, 100 % and idle of an interrupted recovery.
     sh(
         &lab,

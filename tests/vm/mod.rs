@@ -4,6 +4,7 @@
 
 mod cancel;
 mod dm;
+mod dm_recover;
 mod errors;
 pub(crate) mod lab;
 mod ledger;

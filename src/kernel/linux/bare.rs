@@ -186,16 +186,19 @@ impl Hand<'_> {
         }
     }
 
-    /// A table with a device that is gone does not load: the leg is left out. Only one that has failed
-    /// already.
+    /// A table does not load with a device that is gone, nor with a leg that has no superblock and is not to be
+    /// filled: such a leg is left out. Only one that has failed already.
     fn without_gone(&self, before: &Before, table: &RaidTable) -> Result<RaidTable, Error> {
         let gone = |dev: Option<DevNo>| dev.is_some_and(|dev| dm::folder_of(self.roots, dev).is_none());
         let mut table = table.clone();
-        for (slot, leg) in table.legs.iter_mut().enumerate() {
-            if !gone(leg.meta) && !gone(leg.data) {
+        for (slot, leg) in (0_u32..).zip(&mut table.legs) {
+            let index = usize::try_from(slot).unwrap_or(usize::MAX);
+            let failed = before.status.legs.get(index) == Some(&LegHealth::Failed);
+            let gone = gone(leg.meta) || gone(leg.data);
+            let blank = || failed && !table.rebuild.contains(&slot) && self.is_blank(leg.meta);
+            if !gone && !blank() {
                 continue;
             }
-            let failed = before.status.legs.get(slot) == Some(&LegHealth::Failed);
             if !failed {
                 let why = format!("the device of leg {slot} is gone, and the kernel has not noticed");
                 return Err(self.not_ready(&why));
@@ -206,6 +209,12 @@ impl Hand<'_> {
             };
         }
         Ok(table)
+    }
+
+    /// Whether a metadata device can be read and has no superblock.
+    fn is_blank(&self, meta: Option<DevNo>) -> bool {
+        let node = meta.and_then(|dev| self.node(dev).ok());
+        node.is_some_and(|node| matches!(superblock::read_block(&node), Ok(None)))
     }
 
     /// A leg that failed and whose superblock can be read is taken back by a table that is loaded anew
