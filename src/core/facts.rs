@@ -15,8 +15,8 @@ mod dm;
 mod lvm;
 
 pub use dm::{
-    DmOwner, DmRaidFacts, LAID_PREFIX, LaidDevice, LegHealth, LegPart, LegRoom, RaidLeg, RaidStatus,
-    RaidSuperblock, RaidTable, RaidType,
+    DmOwner, DmRaidFacts, LAID_PREFIX, LaidDevice, LegHealth, LegPart, LegRoom, RaidLeg,
+    RaidStatus, RaidSuperblock, RaidTable, RaidType,
 };
 pub use lvm::{LogicalVolume, PhysicalVolume, VolumeGroup};
 

@@ -12,7 +12,8 @@ mod slots;
 mod tests;
 
 use crate::facts::{
-    ArrayFacts, ArrayState, DmOwner, Fact, Inventory, LaidDevice, Level, MdstatProgress, Metadata, SyncAction,
+    ArrayFacts, ArrayState, DmOwner, Fact, Inventory, LaidDevice, Level, MdstatProgress, Metadata,
+    SyncAction,
 };
 use crate::id::{DevNo, Wall};
 use crate::model::PoolEntry;

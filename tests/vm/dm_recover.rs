@@ -92,7 +92,12 @@ fn smoke_lost_legs_of_every_level_are_replaced() {
             run(&lab, &format!("dead {slot}"));
             lab.ok(&format!("spare add /dev/loop{spare}"));
         }
-        run(&lab, &format!("same mapper/{name}; dd if=/dev/mapper/{name} of=/dev/mapper/{name} bs=1M iflag=direct oflag=direct status=none"));
+        run(
+            &lab,
+            &format!(
+                "same mapper/{name}; dd if=/dev/mapper/{name} of=/dev/mapper/{name} bs=1M iflag=direct oflag=direct status=none"
+            ),
+        );
         lab.until(name, "degraded", |lun| {
             lun["health"] == "VDS_H_FAILED_REDUNDANCY"
                 && lun["redundancy"]["members_in_sync"].as_u64()
@@ -151,7 +156,10 @@ fn smoke_a_leg_that_is_back_is_taken_back() {
     // A check goes over everything, and says so truthfully.
     let op = lab.ok("verify r --wait");
     assert_eq!(op["state"], "succeeded", "{op:#}");
-    run(&lab, "dd if=/dev/urandom of=/dev/loop1 bs=64k count=1 seek=99 oflag=direct status=none");
+    run(
+        &lab,
+        "dd if=/dev/urandom of=/dev/loop1 bs=64k count=1 seek=99 oflag=direct status=none",
+    );
     let differs = lab.lunctl("verify r --wait");
     assert_eq!(differs.status, 1, "{}", differs.stdout);
     let op = lab.ok("recover r --repair --wait");

@@ -90,7 +90,8 @@ impl Machine {
                 );
             }
             (Phase::Repair, Some(_)) if array.dm().is_some() => {
-                let text = "what differed was rewritten; device-mapper counts only what a check finds";
+                let text =
+                    "what differed was rewritten; device-mapper counts only what a check finds";
                 self.end(id, OpState::Succeeded, None, text.to_owned());
             }
             (Phase::Repair, Some(sectors)) => {
@@ -102,7 +103,9 @@ impl Machine {
                 let entry = self.luns.get(&op.lun);
                 let changed = entry.is_some_and(|entry| !entry.lun.recreate.is_empty());
                 if changed && !op.targets.is_empty() {
-                    text.push_str("; its old table must not be used again, `lunctl show` has the new one");
+                    text.push_str(
+                        "; its old table must not be used again, `lunctl show` has the new one",
+                    );
                 }
                 self.end(id, OpState::Succeeded, None, text);
             }

@@ -2,6 +2,7 @@
 //! (`missing`), a whole one (copying away, resync, repair, verify), and what is refused.
 
 mod dm;
+mod dm_bare;
 mod missing;
 mod refused;
 mod whole;

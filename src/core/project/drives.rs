@@ -18,7 +18,10 @@ pub(super) fn lasting_node(inventory: &Inventory, dev: DevNo) -> String {
     let Some(device) = inventory.devices.get(&dev) else {
         return dev.to_string();
     };
-    let mapped = device.names.iter().find(|name| name.starts_with("/dev/mapper/"));
+    let mapped = device
+        .names
+        .iter()
+        .find(|name| name.starts_with("/dev/mapper/"));
     let lasting = Some(&device.stable_name).filter(|name| device.names.contains(name));
     mapped
         .or(lasting)

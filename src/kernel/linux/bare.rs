@@ -15,7 +15,8 @@ use lun_core::Error;
 use lun_core::action::{Action, SyncWord, Target};
 use lun_core::error::Unfit;
 use lun_core::facts::{
-    LAID_PREFIX, LaidDevice, LegHealth, LegPart, LegRoom, RaidLeg, RaidStatus, RaidTable, SyncAction,
+    LAID_PREFIX, LaidDevice, LegHealth, LegPart, LegRoom, RaidLeg, RaidStatus, RaidTable,
+    SyncAction,
 };
 use lun_core::id::DevNo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -77,7 +78,9 @@ impl Hand<'_> {
     fn before(&self) -> Result<Before, Error> {
         let set = dm::named(self.roots, self.name)?;
         if set.flags.contains(DmFlags::DM_INACTIVE_PRESENT) {
-            return Err(self.not_ready("somebody has loaded a second table, which waits for a resume"));
+            return Err(
+                self.not_ready("somebody has loaded a second table, which waits for a resume")
+            );
         }
         Ok(Before {
             table: dm::known(self.name, "table", set.table)?,
@@ -98,10 +101,7 @@ impl Hand<'_> {
     fn set_sync(&self, word: SyncWord) -> Result<(), Error> {
         let before = self.before()?;
         let held = raid_set::stands_still(&before.table);
-        let scrubs = matches!(
-            before.status.action,
-            SyncAction::Check | SyncAction::Repair
-        );
+        let scrubs = matches!(before.status.action, SyncAction::Check | SyncAction::Repair);
         let table = before.table.reloaded();
         match word {
             SyncWord::Frozen => self.reload(&before, &table.at_rate(Some(raid_set::HOLD_RATE))),
@@ -121,7 +121,9 @@ impl Hand<'_> {
         self.dm
             .target_msg(&DevId::Name(name), None, word)
             .map(drop)
-            .map_err(|error| dm::failed(&format!("send the message `{word}` to"), self.name, &error))
+            .map_err(|error| {
+                dm::failed(&format!("send the message `{word}` to"), self.name, &error)
+            })
     }
 
     /// Puts another table in the place of the live one.
@@ -136,13 +138,19 @@ impl Hand<'_> {
             .device_info(&id)
             .map_err(|error| dm::failed("look at", self.name, &error))?;
         if !info.flags().contains(DmFlags::DM_INACTIVE_PRESENT) {
-            return Err(self.not_ready(&format!("somebody has cleared or resumed the table `{line}`")));
+            return Err(self.not_ready(&format!(
+                "somebody has cleared or resumed the table `{line}`"
+            )));
         }
         self.dm
             .device_suspend(&id, DmOptions::default())
             .map(drop)
             .map_err(|error| {
-                let error = dm::failed(&format!("resume with the table `{line}`"), self.name, &error);
+                let error = dm::failed(
+                    &format!("resume with the table `{line}`"),
+                    self.name,
+                    &error,
+                );
                 self.go_back(before);
                 error
             })
@@ -189,7 +197,8 @@ impl Hand<'_> {
     /// A table does not load with a device that is gone, nor with a leg that has no superblock and is not to be
     /// filled: such a leg is left out. Only one that has failed already.
     fn without_gone(&self, before: &Before, table: &RaidTable) -> Result<RaidTable, Error> {
-        let gone = |dev: Option<DevNo>| dev.is_some_and(|dev| dm::folder_of(self.roots, dev).is_none());
+        let gone =
+            |dev: Option<DevNo>| dev.is_some_and(|dev| dm::folder_of(self.roots, dev).is_none());
         let mut table = table.clone();
         for (slot, leg) in (0_u32..).zip(&mut table.legs) {
             let index = usize::try_from(slot).unwrap_or(usize::MAX);
@@ -200,7 +209,8 @@ impl Hand<'_> {
                 continue;
             }
             if !failed {
-                let why = format!("the device of leg {slot} is gone, and the kernel has not noticed");
+                let why =
+                    format!("the device of leg {slot} is gone, and the kernel has not noticed");
                 return Err(self.not_ready(&why));
             }
             *leg = RaidLeg {
@@ -249,7 +259,8 @@ impl Hand<'_> {
         }
         let room = self.room(&before.table, drive)?;
         act::free_drive(self.roots, self.tools, drive)?;
-        let devices = [LegPart::Meta, LegPart::Data].map(|part| Lay::new(self.name, slot, drive, part, room));
+        let devices =
+            [LegPart::Meta, LegPart::Data].map(|part| Lay::new(self.name, slot, drive, part, room));
         let filled = self.fill(&before, slot, drive, &devices);
         match &filled {
             Ok(()) => self.settle(slot),
@@ -354,8 +365,8 @@ impl Hand<'_> {
     /// Makes a linear device on a drive.
     fn lay(&self, device: &Lay) -> Result<DevNo, Error> {
         let name = dm_name(&device.name)?;
-        let uuid = DmUuid::new(&device.uuid)
-            .map_err(|error| dm::failed("name", &device.name, &error))?;
+        let uuid =
+            DmUuid::new(&device.uuid).map_err(|error| dm::failed("name", &device.name, &error))?;
         let made = self
             .dm
             .device_create(name, Some(uuid), DmOptions::default())
@@ -366,7 +377,11 @@ impl Hand<'_> {
         self.dm
             .table_load(&id, &[target], DmOptions::default())
             .map_err(|error| {
-                dm::failed(&format!("load the table `linear {params}` of"), &device.name, &error)
+                dm::failed(
+                    &format!("load the table `linear {params}` of"),
+                    &device.name,
+                    &error,
+                )
             })?;
         // Nobody else shall look for file systems in half a leg.
         self.dm
@@ -389,7 +404,10 @@ impl Hand<'_> {
     /// Removes a device of ours that nobody uses.
     fn remove(&self, name: &str) {
         let Ok(text) = dm_name(name) else { return };
-        match self.dm.device_remove(&DevId::Name(text), DmOptions::default()) {
+        match self
+            .dm
+            .device_remove(&DevId::Name(text), DmOptions::default())
+        {
             Ok(_) => {}
             Err(error) if dm::errno(&error) == Some(nix::errno::Errno::ENXIO) => {}
             Err(error) => tracing::warn!(name, %error, "cannot remove the device"),

@@ -7,8 +7,8 @@ use std::str::{FromStr, SplitWhitespace};
 
 use lun_core::Error;
 use lun_core::facts::{
-    DmOwner, LAID_PREFIX, LegHealth, LegPart, Level, RaidLeg, RaidStatus, RaidSuperblock, RaidTable,
-    RaidType,
+    DmOwner, LAID_PREFIX, LegHealth, LegPart, Level, RaidLeg, RaidStatus, RaidSuperblock,
+    RaidTable, RaidType,
 };
 use lun_core::id::DevNo;
 

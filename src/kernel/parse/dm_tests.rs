@@ -1,6 +1,7 @@
 //! Lines and superblocks of device-mapper's target `raid`.
 
-use lun_core::facts::{DmOwner, LegHealth, Level, SyncAction};
+use lun_core::facts::{DmOwner, LegHealth, LegPart, Level, RaidLeg, RaidTable, SyncAction};
+use lun_core::id::DevNo;
 use proptest::prelude::*;
 
 use super::dm_captures::{all, one, superblock};
@@ -136,7 +137,105 @@ fn names_of_lvm_are_taken_apart() {
     assert!(!is_lvm_part("vg-lv_rimage_0", None));
 }
 
+#[test]
+fn what_lund_lays_is_known_by_its_uuid() {
+    assert_eq!(laid_part("LUND-meta-x"), Some(LegPart::Meta));
+    assert_eq!(laid_part("LUND-data-x"), Some(LegPart::Data));
+    assert_eq!(laid_part("LUND-x"), None);
+    assert_eq!(laid_part("LVM-meta-x"), None);
+    let at = DevNo {
+        major: 7,
+        minor: 10,
+    };
+    assert_eq!(linear("7:10 2048").unwrap(), (at, 2048));
+    assert!(linear("7:10").is_err());
+}
+
+/// What the kernel printed is written as something that is read as the same, and loads again without what
+/// belongs to the first time alone.
+#[test]
+fn captured_tables_are_written_as_they_were_read() {
+    for (name, capture) in all() {
+        let table = raid_table("table", &capture["table"]).unwrap();
+        assert_eq!(raid_table("table", &table.line()).unwrap(), table, "{name}");
+        let again = raid_table("table", &table.reloaded().line()).unwrap();
+        assert!(again.rebuild.is_empty() && again.sync.is_none(), "{name}");
+        let held = table.reloaded().at_rate(Some(crate::raid_set::HOLD_RATE));
+        assert!(crate::raid_set::stands_still(
+            &raid_table("table", &held.line()).unwrap()
+        ));
+    }
+}
+
+fn any_dev() -> impl Strategy<Value = Option<DevNo>> {
+    proptest::option::of(
+        (0_u32..4096, 0_u32..9999).prop_map(|(major, minor)| DevNo { major, minor }),
+    )
+}
+
+fn any_table() -> impl Strategy<Value = RaidTable> {
+    let leg = (any_dev(), any_dev()).prop_map(|(meta, data)| RaidLeg { meta, data });
+    let numbers = proptest::collection::vec(proptest::option::of(any::<u64>()), 7);
+    let slots = || proptest::collection::btree_set(0_u32..9, 0..3);
+    let words = (
+        proptest::option::of(any::<bool>()),
+        any_dev(),
+        any::<bool>(),
+        proptest::option::of(-9_i64..9),
+        proptest::option::of(1_u32..9),
+        0_usize..4,
+    );
+    let legs = proptest::collection::vec(leg, 1..9);
+    let kinds = ["raid1", "raid4", "raid5_ls", "raid6_zr", "raid10"];
+    let kind = proptest::sample::select(&kinds[..]);
+    (kind, legs, numbers, slots(), slots(), words).prop_map(
+        |(
+            kind,
+            legs,
+            numbers,
+            rebuild,
+            write_mostly,
+            (sync, journal, near_sets, delta, copies, format),
+        )| {
+            let line = format!("0 8 raid {kind} 1 8 1 - -");
+            let mut table = raid_table("t", &line).unwrap();
+            table.sync = sync;
+            table.rebuild = rebuild;
+            table.write_mostly = write_mostly;
+            [
+                &mut table.daemon_sleep,
+                &mut table.min_recovery_rate,
+                &mut table.max_recovery_rate,
+                &mut table.max_write_behind,
+                &mut table.stripe_cache,
+                &mut table.region_size,
+                &mut table.data_offset,
+            ]
+            .into_iter()
+            .zip(numbers)
+            .for_each(|(place, number)| *place = number);
+            table.journal_dev = journal;
+            table.journal_mode = journal.map(|_| "writeback".to_owned());
+            table.delta_disks = delta;
+            table.raid10_copies = copies;
+            table.raid10_use_near_sets = near_sets;
+            let formats = [None, Some("near"), Some("far"), Some("offset")];
+            table.raid10_format = formats[format].map(str::to_owned);
+            table.legs = legs;
+            table
+        },
+    )
+}
+
 proptest! {
+    #[test]
+    fn a_table_is_read_as_it_was_written(table in any_table()) {
+        let read = raid_table("t", &table.line()).unwrap();
+        // The layout of a raid10 is made of its options.
+        let kind = read.kind.clone();
+        prop_assert_eq!(read, RaidTable { kind, ..table });
+    }
+
     #[test]
     fn no_mutilated_line_panics(cut in 0_usize..200, extra in "\\PC{0,20}", at in 0_usize..9) {
         for name in ["7/raid1-rebuild", "6.1/raid5-journal", "6.12/raid10-far"] {

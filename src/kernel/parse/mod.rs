@@ -25,7 +25,8 @@ mod tests;
 mod uevent;
 
 pub use dm::{
-    dm_owner, is_leg_name, is_lvm_part, laid_part, linear, raid_status, raid_superblock, raid_table, raid_type,
+    dm_owner, is_leg_name, is_lvm_part, laid_part, linear, raid_status, raid_superblock,
+    raid_table, raid_type,
 };
 pub use host::{MountEntry, SwapEntry, mountinfo, swaps};
 pub use identity::{md_uuid, md_uuid_swapped};

@@ -283,7 +283,10 @@ pub(super) fn words(action: &Action) -> String {
             format!("clear what was laid for a leg of {array} and is in no table")
         }
         Action::ForgetLeg { drive, .. } => {
-            format!("erase the superblock of the old leg on {}", node(&drive.name))
+            format!(
+                "erase the superblock of the old leg on {}",
+                node(&drive.name)
+            )
         }
         Action::ExtendGroup { group, drive, .. } => {
             format!("add {} to the volume group {group}", node(&drive.name))

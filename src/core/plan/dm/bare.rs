@@ -71,7 +71,11 @@ pub(super) fn mend(
     let filling = view.rebuilding();
     let holes = view.holes();
     if view.frozen() && !filling.is_empty() {
-        return resume(view, &filling, "a held recovery continues from its checkpoint");
+        return resume(
+            view,
+            &filling,
+            "a held recovery continues from its checkpoint",
+        );
     }
     if let Some(member) = revivable(view, set) {
         return revive(view, member);
@@ -253,10 +257,7 @@ fn room(view: &View<'_>, set: &DmRaidFacts) -> Result<LegRoom, Error> {
     let devices = &view.ctx.inventory.devices;
     let size = |dev: DevNo| devices.get(&dev).map(|device| device.size_bytes);
     let legs = set.table.known().map_or(&[][..], |table| &table.legs);
-    let metas: BTreeSet<u64> = legs
-        .iter()
-        .filter_map(|leg| size(leg.meta?))
-        .collect();
+    let metas: BTreeSet<u64> = legs.iter().filter_map(|leg| size(leg.meta?)).collect();
     match (metas.last(), view.ctx.array.component_bytes.known()) {
         (Some(meta), Some(data)) => Ok(LegRoom::new(*meta, *data)),
         _ => Err(not_ready(
