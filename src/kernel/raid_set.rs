@@ -188,6 +188,13 @@ impl<'a> View<'a> {
         none_in_sync && (runs || needed)
     }
 
+    /// A table was loaded, and what it needs has not begun: every leg that lives bears the letter `a` then
+    /// (`dm-raid.c:rs_get_progress`), those in sync too.
+    fn is_starting(&self, status: &RaidStatus) -> bool {
+        let waits = matches!(status.action, SyncAction::Idle | SyncAction::Frozen);
+        waits && !status.legs.contains(&LegHealth::InSync) && !self.all_are_out_of_step(status)
+    }
+
     fn member(
         &self,
         slot: u32,
@@ -263,6 +270,10 @@ impl<'a> View<'a> {
                 });
             }
             LegHealth::InSync => true,
+            LegHealth::Alive if self.is_starting(status) => match self.is_current(slot) {
+                Ok(()) => true,
+                Err(why) => return Fact::Unknown(why),
+            },
             LegHealth::Alive => self.all_are_out_of_step(status),
         };
         match self.may_be_in_sync(slot) {
@@ -278,6 +289,20 @@ impl<'a> View<'a> {
             }),
             Err(why) => Fact::Unknown(why),
         }
+    }
+
+    /// That the superblock of this leg was written together with the others. One that is older may be
+    /// about to be written, and says what was true before.
+    fn is_current(&self, slot: u32) -> Result<(), String> {
+        let events = match self.superblock(slot) {
+            Some(Fact::Known(Some(own))) => Some(own.events),
+            Some(Fact::Unknown(why)) => return Err(why.clone()),
+            Some(Fact::Known(None)) | None => None,
+        };
+        if events.is_some() && events == self.freshest.map(|freshest| freshest.events) {
+            return Ok(());
+        }
+        Err("a table was loaded, and the superblocks are not written yet".to_owned())
     }
 
     /// Whether nothing in the superblocks speaks against this leg.

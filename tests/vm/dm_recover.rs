@@ -63,7 +63,7 @@ fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
     run(
         lab,
         &format!(
-            "same mapper/{name}; dmsetup table {name} | grep -qv rebuild; dmsetup message {name} 0 check; still {name}; \
+            "same mapper/{name}; dmsetup table {name} | grep -v rebuild >/dev/null; dmsetup message {name} 0 check; still {name}; \
              [ \"$(dmsetup status {name} | cut -d' ' -f9)\" = 0 ]"
         ),
     );
@@ -141,7 +141,7 @@ fn smoke_a_leg_that_is_back_is_taken_back() {
     });
     // Nothing can be read of it yet, and nobody can take over.
     let op = lab.lunctl("recover r --wait");
-    assert_eq!(op.status, 4, "{}", op.stdout);
+    assert_ne!(op.status, 0, "{}", op.stdout);
     let before: u64 = run(&lab, "alive 1; written loop1").trim().parse().unwrap();
     let op = lab.ok("recover r --wait");
     assert_eq!(op["state"], "succeeded", "{op:#}");
@@ -172,7 +172,7 @@ fn crawling(name: &str) -> Lab {
     let lab = Lab::start(name);
     run(
         &lab,
-        "disks 2 32; disks 2 40 10; disks 2 2 20; make r raid1 2 1 0 region_size 1024 max_recovery_rate 1500; \
+        "disks 2 32; disks 2 40 10; disks 2 2 20; make r raid1 2 1 0 region_size 1024 max_recovery_rate 400; \
          mkfs.ext4 -q /dev/mapper/r; mkdir -p /mnt/r; mount /dev/mapper/r /mnt/r; \
          head -c 9M /dev/urandom >/mnt/r/data; sync; b2sum </mnt/r/data >$LAB/data.sum; dead 1; \
          head -c 1M /dev/urandom >/mnt/r/more; sync",

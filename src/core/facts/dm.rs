@@ -44,6 +44,18 @@ pub struct DmRaidFacts {
     pub laid: Vec<LaidDevice>,
 }
 
+impl DmRaidFacts {
+    /// Whether its table has the word `rebuild` for a leg that lund has laid. Once that is filled, the word
+    /// would have it filled anew should anybody copy the line.
+    #[must_use]
+    pub fn has_idle_rebuild(&self) -> bool {
+        let Some(table) = self.table.known() else {
+            return false;
+        };
+        table.has_rebuild_of(&self.laid)
+    }
+}
+
 /// Which half of a leg a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LegPart {
@@ -217,6 +229,15 @@ impl RaidTable {
             rebuild: BTreeSet::new(),
             ..self.clone()
         }
+    }
+
+    /// Whether it has the word `rebuild` for a leg of these.
+    #[must_use]
+    pub fn has_rebuild_of(&self, laid: &[LaidDevice]) -> bool {
+        (0_u32..).zip(&self.legs).any(|(slot, leg)| {
+            let ours = |laid: &LaidDevice| Some(laid.dev) == leg.data;
+            self.rebuild.contains(&slot) && laid.iter().any(ours)
+        })
     }
 
     /// At this rate and no other, KiB/s for each drive; [`None`]: at that of the host.

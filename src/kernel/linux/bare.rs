@@ -414,7 +414,8 @@ impl Hand<'_> {
         }
     }
 
-    /// Clears a second table, which the planner knows to be ours, and removes what no table has.
+    /// Clears a second table, which the planner knows to be ours, removes what no table has, and loads a
+    /// table that still says `rebuild` of a leg of ours without the word.
     fn drop_unused(&self) -> Result<(), Error> {
         let set = dm::named(self.roots, self.name)?;
         let table = dm::known(self.name, "table", set.table)?;
@@ -427,7 +428,12 @@ impl Hand<'_> {
         for device in dm::laid(self.name, &table).iter().filter(unused) {
             self.remove(&device.name);
         }
-        match dm::laid(self.name, &table).iter().find(unused) {
+        let laid = dm::laid(self.name, &table);
+        match laid.iter().find(unused) {
+            None if table.has_rebuild_of(&laid) => {
+                let before = self.before()?;
+                self.reload(&before, &before.table.reloaded())
+            }
             None => Ok(()),
             Some(left) => Err(self.not_ready(&format!("{} cannot be removed", left.name))),
         }

@@ -117,14 +117,15 @@ pub(super) fn tidy(view: &View<'_>, set: &DmRaidFacts) -> Option<Plan> {
         );
         return Some(draft.finish(0));
     }
-    (is_littered(set) && !set.inactive_table).then(|| sweep(view))
+    let left = is_littered(set) || set.has_idle_rebuild();
+    (left && !set.inactive_table).then(|| sweep(view))
 }
 
 fn sweep(view: &View<'_>) -> Plan {
-    let rule = "what an earlier attempt has laid for a leg is in the way";
+    let rule = "something is left of the laying of a leg";
     let mut draft = Draft::new(view, Phase::Rebuild, rule);
     let array = view.name();
-    draft.step(Action::DropTable { array }, "no table has it");
+    draft.step(Action::DropTable { array }, "nothing needs it");
     draft.finish(0)
 }
 
