@@ -5,7 +5,7 @@ use super::finish::{MAY_DIFFER, missing_text};
 use super::task::{Cancel, Stage, Task};
 use super::{Machine, Record};
 use crate::Error;
-use crate::action::{Action, SyncWord};
+use crate::action::{Action, SyncWord, Target};
 use crate::facts::{ArrayFacts, Fact, MemberFacts, Slot, SyncAction, SyncCompleted};
 use crate::id::{DevNo, LunId, OpId};
 use crate::model::Phase;
@@ -149,7 +149,10 @@ impl Machine {
         // An array that does not run says nothing of its members, nor does one whose members cannot be read.
         let sync = array.sync.as_ref();
         let whole = sync.is_some_and(|sync| sync.degraded.is_known_and(|missing| *missing == 0));
-        seen && whole && resynced && op.targets.iter().all(|target| in_sync(&target.dev))
+        // What failed in its slot was replaced by another one.
+        let wanted = |target: &&Target| !op.tried.contains(&target.id);
+        let mut wanted = op.targets.iter().filter(wanted);
+        seen && whole && resynced && wanted.all(|target| in_sync(&target.dev))
     }
 
     /// The hold is written down before the array is stopped: after a crash in between, the array

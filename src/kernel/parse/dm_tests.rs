@@ -186,8 +186,8 @@ fn any_table() -> impl Strategy<Value = RaidTable> {
         0_usize..4,
     );
     let legs = proptest::collection::vec(leg, 1..9);
-    let kinds = ["raid1", "raid4", "raid5_ls", "raid6_zr", "raid10"];
-    let kind = proptest::sample::select(&kinds[..]);
+    const KINDS: [&str; 5] = ["raid1", "raid4", "raid5_ls", "raid6_zr", "raid10"];
+    let kind = proptest::sample::select(&KINDS[..]);
     (kind, legs, numbers, slots(), slots(), words).prop_map(
         |(
             kind,

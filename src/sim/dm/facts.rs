@@ -27,6 +27,8 @@ impl World {
             suspended: false,
             read_only: array.mode == Mode::Readonly,
             inactive_table: set.inactive_table,
+            // Legs are drives here, not devices laid on them.
+            laid: Vec::new(),
             event: set.event,
             open_count: 0,
             superblocks: set.legs.iter().map(|leg| self.superblock_of(leg)).collect(),
