@@ -55,8 +55,9 @@ fn run(lab: &Lab, script: &str) -> String {
 
 /// Nothing of the set differs, its data is what it was, and the superblock of each new leg agrees.
 fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
-    let lun = lab.until(name, "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
-    assert!(lun["operation"].is_null(), "{lun:#}");
+    let lun = lab.until(name, "healthy, and at rest", |lun| {
+        lun["health"] == "VDS_H_HEALTHY" && lun["operation"].is_null()
+    });
     for slot in slots {
         run(lab, &format!("[ -z \"$(offset $(meta {name} {slot}))\" ]"));
     }
