@@ -311,6 +311,7 @@ impl Hand<'_> {
         let mut table = released(&before.table);
         table.rebuild.insert(slot);
         let index = usize::try_from(slot).unwrap_or(usize::MAX);
+        self.leave_out_the_dead(before, &mut table);
         if let Some(leg) = table.legs.get_mut(index) {
             *leg = RaidLeg {
                 meta: Some(meta_dev),
@@ -319,6 +320,25 @@ impl Hand<'_> {
         }
         self.reload(before, &table)?;
         dm::require_alive(self.roots, self.name, drive)
+    }
+
+    /// A new table takes back every failed leg whose metadata can be read, also one without its data: a
+    /// RAID10 called such a leg in sync until the next write to it (docs/kernel-notes.md).
+    fn leave_out_the_dead(&self, before: &Before, table: &mut RaidTable) {
+        let letters = &before.status.legs;
+        for (leg, letter) in table.legs.iter_mut().zip(letters) {
+            let read = |dev| {
+                superblock::block(&self.node(dev)?)
+                    .map_err(|error| self.not_ready(&error.to_string()))
+            };
+            let answers = leg.data.is_some_and(|dev| read(dev).is_ok());
+            if *letter == LegHealth::Failed && !answers {
+                *leg = RaidLeg {
+                    meta: None,
+                    data: None,
+                };
+            }
+        }
     }
 
     /// Loads the table again without `rebuild`, which would begin anew what has been filled, should anybody
