@@ -140,13 +140,7 @@ impl Machine {
             return self.wait_for_assembly(id);
         }
         if let Err(error) = self.known_lun(lun) {
-            let text = error.to_string();
-            // What is gone has taken the ground from under the operation.
-            let state = match error {
-                Error::ObjectDeleted { .. } => OpState::Interrupted,
-                _ => OpState::Failed,
-            };
-            return self.finish(id, state, Some(error), text);
+            return self.finish_without(id, error);
         }
         if let Some(task) = self.tasks.get_mut(&id)
             && let Some((state, error, text)) = task.ending.take()
@@ -202,6 +196,17 @@ impl Machine {
             return self.end_adopted(id, &array);
         }
         self.plan_next(id, &array);
+    }
+
+    /// Its LUN is not there, or is another one.
+    fn finish_without(&mut self, id: OpId, error: Error) {
+        let text = error.to_string();
+        // What is gone has taken the ground from under the operation.
+        let state = match error {
+            Error::ObjectDeleted { .. } => OpState::Interrupted,
+            _ => OpState::Failed,
+        };
+        self.finish(id, state, Some(error), text);
     }
 
     /// Candidates that came in sight only by the scan that just ended deserve a deep look first.

@@ -15,6 +15,9 @@ use crate::project;
 pub(super) const MAY_DIFFER: &str = "; what was written when the host went down may differ between the copies: \
                           `lunctl recover` repairs it";
 
+/// What is said of a repair of a raid set.
+const UNCOUNTED: &str = "what differed was rewritten; device-mapper counts only what a check finds";
+
 impl Machine {
     /// Moves an operation along the state table; an illegal move is told and not made.
     pub(super) fn go(&mut self, id: OpId, event: OpEvent) {
@@ -90,26 +93,28 @@ impl Machine {
                 );
             }
             (Phase::Repair, Some(_)) if array.dm().is_some() => {
-                let text =
-                    "what differed was rewritten; device-mapper counts only what a check finds";
-                self.end(id, OpState::Succeeded, None, text.to_owned());
+                self.end(id, OpState::Succeeded, None, UNCOUNTED.to_owned());
             }
             (Phase::Repair, Some(sectors)) => {
                 let text = format!("{sectors} sectors differed and were rewritten");
                 self.end(id, OpState::Succeeded, None, text);
             }
             _ => {
-                let mut text = success_text(array, op.kind, &op.targets);
-                let entry = self.luns.get(&op.lun);
-                let changed = entry.is_some_and(|entry| !entry.lun.recreate.is_empty());
-                if changed && !op.targets.is_empty() {
-                    text.push_str(
-                        "; its old table must not be used again, `lunctl show` has the new one",
-                    );
-                }
+                let text = self.done_text(op, array);
                 self.end(id, OpState::Succeeded, None, text);
             }
         }
+    }
+
+    /// What is said of a success, and that a set of legs laid by lund has another table now.
+    fn done_text(&self, op: &Op, array: &ArrayFacts) -> String {
+        let mut text = success_text(array, op.kind, &op.targets);
+        let entry = self.luns.get(&op.lun);
+        let changed = entry.is_some_and(|entry| !entry.lun.recreate.is_empty());
+        if changed && !op.targets.is_empty() {
+            text.push_str("; its old table must not be used again, `lunctl show` has the new one");
+        }
+        text
     }
 
     /// The planner sees no way on: what was done counts, what is missing is said.
@@ -344,8 +349,7 @@ impl Machine {
                 );
             }
             Phase::Repair if array.dm().is_some() => {
-                let text = "repair ended; device-mapper does not count what differed".to_owned();
-                self.finish(id, OpState::Succeeded, None, text);
+                self.finish(id, OpState::Succeeded, None, UNCOUNTED.to_owned());
             }
             Phase::Check | Phase::Repair => {
                 let text = format!(

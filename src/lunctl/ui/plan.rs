@@ -1,6 +1,6 @@
 //! A plan as text and as a document: what would be done, and nothing is.
 
-use lun_core::action::{Action, SyncWord};
+use lun_core::action::{Action, SyncWord, Target};
 use lun_core::model::{OpView, Phase};
 use lun_core::plan::{Candidate, Plan, Source, Verdict};
 use serde_json::{Value, json};
@@ -263,15 +263,8 @@ pub(super) fn words(action: &Action) -> String {
         Action::Revive { array, drive } => {
             format!("take {} back into {array}", node(&drive.name))
         }
-        Action::RepairVolume { array, onto } if onto.is_empty() => {
-            format!("have LVM replace the lost legs of {array}")
-        }
         Action::RepairVolume { array, onto } => {
-            let onto: Vec<String> = onto.iter().map(|drive| node(&drive.name)).collect();
-            format!(
-                "have LVM replace the lost legs of {array} on {}",
-                onto.join(", ")
-            )
+            format!("have LVM replace the lost legs of {array}{}", places(onto))
         }
         Action::ReplaceLeg { array, slot, drive } => {
             format!(
@@ -292,6 +285,15 @@ pub(super) fn words(action: &Action) -> String {
             format!("add {} to the volume group {group}", node(&drive.name))
         }
         Action::Wipe { drive, .. } => format!("erase what is written on {}", node(&drive.name)),
+    }
+}
+
+/// Where to, after a verb; nothing where that is left open.
+fn places(onto: &[Target]) -> String {
+    let onto: Vec<String> = onto.iter().map(|drive| node(&drive.name)).collect();
+    match onto.is_empty() {
+        true => String::new(),
+        false => format!(" on {}", onto.join(", ")),
     }
 }
 
