@@ -74,7 +74,7 @@ fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
 /// Every level loses what it survives losing, and spares of the pool take over.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
-fn smoke_lost_legs_of_every_level_are_replaced() {
+fn lost_legs_of_every_level_are_replaced() {
     let lab = Lab::start("dm-levels-recover");
     lab.sh("disks 5 16; disks 2 24 10; disks 5 2 20");
     for (name, make, lost) in [
