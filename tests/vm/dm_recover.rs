@@ -71,25 +71,48 @@ fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
     lun
 }
 
-/// Every level loses what it survives losing, and spares of the pool take over.
+/// Sets lose what they survive losing, and spares of the pool take over.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
-fn lost_legs_of_every_level_are_replaced() {
-    let lab = Lab::start("dm-levels-recover");
+fn smoke_lost_legs_are_replaced() {
+    replaced(
+        "dm-replaced",
+        &[
+            ("one", "raid1 2 1 0 region_size 1024", &[1]),
+            ("five", "raid5_ls 3 2 128 region_size 1024", &[2]),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn two_lost_legs_are_replaced() {
+    replaced(
+        "dm-replaced-two",
+        &[
+            ("six", "raid6_zr 5 3 128 region_size 1024", &[1, 3]),
+            ("ten", "raid10 4 2 128 region_size 1024", &[0, 3]),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn a_lost_leg_of_raid4_is_replaced() {
+    let four = ("four", "raid4 3 2 128 region_size 1024", &[0][..]);
+    replaced("dm-replaced-four", &[four]);
+}
+
+fn replaced(vm: &str, sets: &[(&str, &str, &[u32])]) {
+    let lab = Lab::start(vm);
     lab.sh("disks 5 16; disks 2 24 10; disks 5 2 20");
-    for (name, make, lost) in [
-        ("one", "raid1 2 1 0 region_size 1024", &[1][..]),
-        ("four", "raid4 3 2 128 region_size 1024", &[0]),
-        ("five", "raid5_ls 3 2 128 region_size 1024", &[2]),
-        ("six", "raid6_zr 5 3 128 region_size 1024", &[1, 3]),
-        ("ten", "raid10 4 2 128 region_size 1024", &[0, 3]),
-    ] {
+    for (name, make, lost) in sets {
         run(
             &lab,
             &format!("wipefs -qa /dev/loop10 /dev/loop11; make {name} {make}; fill mapper/{name}"),
         );
         lab.until(name, "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
-        for (spare, slot) in (10..).zip(lost) {
+        for (spare, slot) in (10..).zip(*lost) {
             run(&lab, &format!("dead {slot}"));
             lab.ok(&format!("spare add /dev/loop{spare}"));
         }
@@ -115,8 +138,8 @@ fn lost_legs_of_every_level_are_replaced() {
             "{lun:#}"
         );
         assert_eq!(lab.ok("spare list")["drives"], serde_json::json!([]));
-        // The superblock of the first old leg is gone: their table does not load any more.
-        for slot in &lost[..1] {
+        // The superblocks of the old legs are gone: their table does not load any more.
+        for slot in *lost {
             run(
                 &lab,
                 &format!("[ \"$(head -c 4 /dev/loop2{slot} | tr -d '\\0')\" = '' ]"),

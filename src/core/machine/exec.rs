@@ -343,7 +343,11 @@ impl Machine {
         let at = self.now.wall;
         let lun = self.ops.get(&id).map(|op| op.lun);
         self.puts_off_resync(id, &action);
-        let still = lun.and_then(|lun| self.array_of(lun)).is_some_and(frozen);
+        let array = lun.and_then(|lun| self.array_of(lun));
+        let still = array.is_some_and(frozen);
+        let outlived = array.map_or_else(Vec::new, |array| {
+            plan::outlived(&self.inventory, array, &action)
+        });
         let Some(op) = self.ops.get_mut(&id) else {
             return;
         };
@@ -368,6 +372,7 @@ impl Machine {
             // Recorded before the act, so that a release after a crash knows whose it is.
             op.added.insert(drive.id);
         }
+        op.retiring.extend(outlived);
         let freezes = matches!(&action, Action::SetSync { word, .. } if *word == SyncWord::Frozen);
         op.work.froze |= freezes;
         // mdadm freezes around an add (`Manage.c:Manage_subdevs`), unless the array is frozen.

@@ -33,7 +33,7 @@ use crate::model::{Lun, Phase};
 pub use crate::model::PoolEntry;
 
 pub use check::check;
-pub use dm::refuse_cancel;
+pub use dm::{outlived, refuse_cancel};
 pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
 pub use recover::plan;

@@ -195,17 +195,19 @@ impl Hand<'_> {
     }
 
     /// A table does not load with a device that is gone, nor with a leg that has no superblock and is not to be
-    /// filled: such a leg is left out. Only one that has failed already.
+    /// filled; and of a failed leg whose metadata can be read the kernel believes that it is back, and in sync
+    /// at once where nothing was written meanwhile. Such legs are left out. Only those that have failed already.
     fn without_gone(&self, before: &Before, table: &RaidTable) -> Result<RaidTable, Error> {
         let gone =
             |dev: Option<DevNo>| dev.is_some_and(|dev| dm::folder_of(self.roots, dev).is_none());
         let mut table = table.clone();
+        let rebuild = table.rebuild.clone();
         for (slot, leg) in (0_u32..).zip(&mut table.legs) {
             let index = usize::try_from(slot).unwrap_or(usize::MAX);
             let failed = before.status.legs.get(index) == Some(&LegHealth::Failed);
             let gone = gone(leg.meta) || gone(leg.data);
-            let blank = || failed && !table.rebuild.contains(&slot) && self.is_blank(leg.meta);
-            if !gone && !blank() {
+            let dead = || failed && !rebuild.contains(&slot) && self.is_dead(leg);
+            if !gone && !dead() {
                 continue;
             }
             if !failed {
@@ -221,10 +223,12 @@ impl Hand<'_> {
         Ok(table)
     }
 
-    /// Whether a metadata device can be read and has no superblock.
-    fn is_blank(&self, meta: Option<DevNo>) -> bool {
-        let node = meta.and_then(|dev| self.node(dev).ok());
-        node.is_some_and(|node| matches!(superblock::read_block(&node), Ok(None)))
+    /// Whether a leg has no superblock, or data that cannot be read.
+    fn is_dead(&self, leg: &RaidLeg) -> bool {
+        let node = |dev: Option<DevNo>| dev.and_then(|dev| self.node(dev).ok());
+        let blank = |node: PathBuf| matches!(superblock::read_block(&node), Ok(None));
+        node(leg.meta).is_some_and(blank)
+            || node(leg.data).is_some_and(|node| superblock::block(&node).is_err())
     }
 
     /// A leg that failed and whose superblock can be read is taken back by a table that is loaded anew
@@ -311,7 +315,6 @@ impl Hand<'_> {
         let mut table = released(&before.table);
         table.rebuild.insert(slot);
         let index = usize::try_from(slot).unwrap_or(usize::MAX);
-        self.leave_out_the_dead(before, &mut table);
         if let Some(leg) = table.legs.get_mut(index) {
             *leg = RaidLeg {
                 meta: Some(meta_dev),
@@ -320,25 +323,6 @@ impl Hand<'_> {
         }
         self.reload(before, &table)?;
         dm::require_alive(self.roots, self.name, drive)
-    }
-
-    /// A new table takes back every failed leg whose metadata can be read, also one without its data: a
-    /// RAID10 called such a leg in sync until the next write to it (docs/kernel-notes.md).
-    fn leave_out_the_dead(&self, before: &Before, table: &mut RaidTable) {
-        let letters = &before.status.legs;
-        for (leg, letter) in table.legs.iter_mut().zip(letters) {
-            let read = |dev| {
-                superblock::block(&self.node(dev)?)
-                    .map_err(|error| self.not_ready(&error.to_string()))
-            };
-            let answers = leg.data.is_some_and(|dev| read(dev).is_ok());
-            if *letter == LegHealth::Failed && !answers {
-                *leg = RaidLeg {
-                    meta: None,
-                    data: None,
-                };
-            }
-        }
     }
 
     /// Loads the table again without `rebuild`, which would begin anew what has been filled, should anybody

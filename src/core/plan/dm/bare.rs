@@ -12,7 +12,9 @@ use super::half_loaded;
 use crate::Error;
 use crate::action::{Action, SyncWord, Target};
 use crate::error::Unfit;
-use crate::facts::{ArrayFacts, DmRaidFacts, Fact, IdentityKind, LegRoom, RaidTable};
+use crate::facts::{
+    ArrayFacts, DmRaidFacts, Fact, IdentityKind, Inventory, LegRoom, RaidTable, Slot,
+};
 use crate::id::{DevNo, DriveId};
 use crate::model::Phase;
 
@@ -211,9 +213,6 @@ fn replace(
         Action::ReplaceLeg { array, slot, drive },
         "metadata and data of the leg are laid on it, and it is filled",
     );
-    if let Some(meta) = old_metadata(view, set, slot) {
-        draft.retires(meta);
-    }
     draft.taken(pick.drive.id);
     draft.target(pick.drive.clone());
     Ok(draft.finish_targets())
@@ -237,20 +236,28 @@ fn nobody(
     Err(shortage(view, chosen, missing, &candidates))
 }
 
-/// The device that the metadata of the lost leg is on, to be forgotten when the new leg is in sync.
-fn old_metadata(view: &View<'_>, set: &DmRaidFacts, slot: u32) -> Option<Target> {
-    let index = usize::try_from(slot).ok()?;
-    let dev = set.table.known()?.legs.get(index)?.meta?;
-    let device = view.ctx.inventory.devices.get(&dev)?;
-    // A mere number may be another device's tomorrow, and this is written to.
-    if device.id_kind == IdentityKind::DevNo {
-        return None;
-    }
-    Some(Target {
-        dev,
-        name: device.name.clone(),
-        id: device.id,
-    })
+/// Devices that bear the metadata of legs which have failed: each is to be forgotten when another leg is in
+/// sync in its place. A failed leg may leave the table before that.
+pub(super) fn outlived(
+    inventory: &Inventory,
+    array: &ArrayFacts,
+    set: &DmRaidFacts,
+) -> Vec<DriveId> {
+    let legs = set.table.known().map_or(&[][..], |table| &table.legs);
+    let failed = |slot: u32| {
+        array.members.iter().any(|member| {
+            let here = member.slot == Fact::Known(Slot::At(slot));
+            here && member.state.is_known_and(|state| state.faulty)
+        })
+    };
+    (0_u32..)
+        .zip(legs)
+        .filter(|(slot, _)| failed(*slot))
+        .filter_map(|(_, leg)| inventory.devices.get(&leg.meta?))
+        // A mere number may be another device's tomorrow, and this is written to.
+        .filter(|device| device.id_kind != IdentityKind::DevNo)
+        .map(|device| device.id)
+        .collect()
 }
 
 /// What a leg takes of a drive. The metadata devices that are there tell how large one is.

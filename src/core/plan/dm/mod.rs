@@ -10,7 +10,8 @@ mod lvm;
 use super::view::{View, not_ready};
 use super::{Context, Plan, Request};
 use crate::Error;
-use crate::facts::{ArrayFacts, DmOwner, DmRaidFacts};
+use crate::action::Action;
+use crate::facts::{ArrayFacts, DmOwner, DmRaidFacts, Inventory};
 use crate::id::DriveId;
 use crate::model::Phase;
 
@@ -77,6 +78,15 @@ pub(super) fn tidy(view: &View<'_>) -> Option<Plan> {
     match &set.owner {
         DmOwner::Lvm { .. } => None,
         DmOwner::Bare => bare::tidy(view, set),
+    }
+}
+
+/// Devices whose superblocks have to go when what this action lays is in sync.
+#[must_use]
+pub fn outlived(inventory: &Inventory, array: &ArrayFacts, action: &Action) -> Vec<DriveId> {
+    match (array.dm(), action) {
+        (Some(set), Action::ReplaceLeg { .. }) => bare::outlived(inventory, array, set),
+        _ => Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::Phase;
 use crate::plan::testkit::{
     DISK, MIB, OVERHEAD, RECOVER, World, drive_id, faulty, onto, spare, words,
 };
-use crate::plan::{Request, refuse_cancel};
+use crate::plan::{Request, outlived, refuse_cancel};
 use std::collections::BTreeSet;
 
 /// Metadata of each leg.
@@ -139,8 +139,9 @@ fn lost_legs_are_laid_on_spares_one_after_the_other() {
     let plan = planned(&world, &RECOVER);
     assert_eq!(words(&plan), ["leg 1=s"]);
     assert_eq!(plan.leaves_missing, 1);
-    // Its metadata is told to be erased when the new leg is in sync.
-    assert_eq!(plan.retires.unwrap().id, drive_id("m1"));
+    // Metadata of both is to be erased when the new legs are in sync.
+    let stale = outlived(&world.inventory, world.array(), &plan.steps[0].action);
+    assert_eq!(stale, [drive_id("m1"), drive_id("m3")]);
     world.pooled("t", 3 * DISK);
     assert_eq!(planned(&world, &RECOVER).leaves_missing, 0);
     assert_eq!(words(&planned(&world, &onto(drive_id("t")))), ["leg 1=t"]);
