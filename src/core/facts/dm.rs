@@ -220,6 +220,34 @@ pub struct RaidTable {
 }
 
 impl RaidTable {
+    /// A table that begins at the first sector and has no options.
+    #[must_use]
+    pub const fn new(len: u64, kind: RaidType, chunk_sectors: u64, legs: Vec<RaidLeg>) -> Self {
+        Self {
+            start: 0,
+            len,
+            kind,
+            chunk_sectors,
+            sync: None,
+            rebuild: BTreeSet::new(),
+            write_mostly: BTreeSet::new(),
+            daemon_sleep: None,
+            min_recovery_rate: None,
+            max_recovery_rate: None,
+            max_write_behind: None,
+            stripe_cache: None,
+            region_size: None,
+            journal_dev: None,
+            journal_mode: None,
+            raid10_copies: None,
+            raid10_format: None,
+            raid10_use_near_sets: false,
+            delta_disks: None,
+            data_offset: None,
+            legs,
+        }
+    }
+
     /// As it may be loaded again. `rebuild` would begin anew what has been filled, and the superblocks know
     /// better than `sync` and `nosync` what is in step (`dm-raid.c:super_init_validation`).
     #[must_use]

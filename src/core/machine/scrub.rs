@@ -94,6 +94,12 @@ fn tells(array: &ArrayFacts) -> bool {
 }
 
 impl Machine {
+    fn end_of(&self, array: &ArrayFacts, word: SyncAction, op: &Op) -> End {
+        let began = op.live.running_since;
+        let lasted_ms = began.map(|since| self.now.mono.since(since));
+        end_of(array, word, op.work.scrub_seen, lasted_ms)
+    }
+
     /// A check or repair runs: has enough of it been seen?
     pub(super) fn note_scrub(&mut self, id: OpId) {
         let lun = self.ops.get(&id).map(|op| op.lun);
@@ -121,11 +127,7 @@ impl Machine {
         let (phase, name) = (op.phase, op.lun_name.clone());
         let accepted = task.started_word.is_some() && task.busy < LOOKS;
         let word = word_of(op);
-        let lasted_ms = op
-            .live
-            .running_since
-            .map(|since| self.now.mono.since(since));
-        match end_of(array, word, op.work.scrub_seen, lasted_ms) {
+        match self.end_of(array, word, op) {
             End::Whole => self.scrubbed(id, word),
             End::Another | End::Unseen if accepted => {
                 self.expect_running(id);
@@ -205,11 +207,7 @@ impl Machine {
         let phase = op.phase;
         let what = phase_word(phase);
         let (lun, word) = (op.lun, word_of(op));
-        let lasted_ms = op
-            .live
-            .running_since
-            .map(|since| self.now.mono.since(since));
-        let text = match end_of(array, word, op.work.scrub_seen, lasted_ms) {
+        let text = match self.end_of(array, word, op) {
             End::Whole => {
                 if word == SyncAction::Repair {
                     self.proven(lun);

@@ -46,7 +46,8 @@ pub(super) fn mend(
         ));
     }
     if picks.is_empty() {
-        return nobody(view, chosen, &holes, candidates);
+        let done = has_taken_over(view, chosen);
+        return nobody(view, chosen, done, holes.len(), candidates);
     }
     if picks
         .iter()
@@ -234,22 +235,26 @@ pub(super) fn clear_slots(view: &View<'_>, holes: &[u32], draft: &mut Draft<'_, 
     }
 }
 
-/// Nobody can take over.
-fn nobody(
+/// Whether the drive that was asked for is a member in sync.
+pub(super) fn has_taken_over(view: &View<'_>, chosen: Option<DriveId>) -> bool {
+    let member = chosen.and_then(|id| view.member(id));
+    member.is_some_and(|member| matches!(member.part, Part::InSync(_)))
+}
+
+/// Nobody can take over. An operation whose drive has taken over (`done`) is at its end.
+pub(super) fn nobody(
     view: &View<'_>,
     chosen: Option<DriveId>,
-    holes: &[u32],
+    done: bool,
+    missing: usize,
     candidates: Vec<Candidate>,
 ) -> Result<Plan, Error> {
-    let done = chosen
-        .and_then(|id| view.member(id))
-        .is_some_and(|member| matches!(member.part, Part::InSync(_)));
     if done && view.ctx.op.is_some() {
         let rule = "the drive that was asked for has taken over, other slots stay empty";
         let draft = Draft::new(view, Phase::None, rule).candidates(candidates);
-        return Ok(draft.leaves_missing(holes.len()).finish(0));
+        return Ok(draft.leaves_missing(missing).finish(0));
     }
-    Err(shortage(view, chosen, holes.len(), &candidates))
+    Err(shortage(view, chosen, missing, &candidates))
 }
 
 /// Why no candidate will do: about the chosen drive if there is one, else about all of them.

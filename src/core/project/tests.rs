@@ -531,39 +531,16 @@ fn a_raid_set_of_device_mapper_goes_by_its_names() {
     let mut facts = mirror(["U", "U"]);
     facts.name = "mapper/vg-lv".into();
     facts.md_names.clear();
-    let table = crate::facts::RaidTable {
-        start: 0,
-        len: 8,
-        kind: crate::facts::RaidType {
-            word: "raid1".into(),
-            level: Level::Raid1,
-            layout: 0,
-        },
-        chunk_sectors: 0,
-        sync: None,
-        rebuild: BTreeSet::new(),
-        write_mostly: BTreeSet::new(),
-        daemon_sleep: None,
-        min_recovery_rate: None,
-        max_recovery_rate: None,
-        max_write_behind: None,
-        stripe_cache: None,
-        region_size: None,
-        journal_dev: None,
-        journal_mode: None,
-        raid10_copies: None,
-        raid10_format: None,
-        raid10_use_near_sets: false,
-        delta_disks: None,
-        data_offset: None,
-        legs: vec![
-            crate::facts::RaidLeg {
-                meta: Some(DevNo { major: 7, minor: 5 }),
-                data: Some(DevNo { major: 7, minor: 0 }),
-            };
-            2
-        ],
+    let kind = crate::facts::RaidType {
+        word: "raid1".into(),
+        level: Level::Raid1,
+        layout: 0,
     };
+    let leg = crate::facts::RaidLeg {
+        meta: Some(DevNo { major: 7, minor: 5 }),
+        data: Some(DevNo { major: 7, minor: 0 }),
+    };
+    let table = crate::facts::RaidTable::new(8, kind, 0, vec![leg; 2]);
     facts.driver = crate::facts::Driver::DmRaid(Box::new(crate::facts::DmRaidFacts {
         name: "vg-lv".into(),
         uuid: Some("LVM-x".into()),

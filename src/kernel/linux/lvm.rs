@@ -88,7 +88,9 @@ pub(crate) fn act(
         Action::RepairVolume { onto, .. } => hand.repair(onto),
         Action::ExtendGroup { group, drive, .. } => {
             let node = act::free_drive(roots, &tools, drive)?;
-            hand.run(&["vgextend", "-y", group, &node])
+            // Not with `-y`: what was written on the drive since it was looked at would be wiped. There is
+            // nobody to answer LVM's question, which it takes for a no.
+            hand.run(&["vgextend", group, &node])
         }
         _ => Err(super::set::not_for(
             &raid_set::array_name(name),

@@ -77,28 +77,11 @@ fn raid_params(start: u64, len: u64, words: &[&str]) -> Result<RaidTable, &'stat
         .split_at_checked(count)
         .ok_or("as many parameters as it says")?;
     let (chunk, options) = params.split_first().ok_or("a chunk size")?;
+    let kind = raid_type(word).ok_or("a type such as `raid1`")?;
+    let chunk_sectors = chunk.parse().map_err(|_| "a chunk size")?;
     let mut table = RaidTable {
         start,
-        len,
-        kind: raid_type(word).ok_or("a type such as `raid1`")?,
-        chunk_sectors: chunk.parse().map_err(|_| "a chunk size")?,
-        sync: None,
-        rebuild: BTreeSet::new(),
-        write_mostly: BTreeSet::new(),
-        daemon_sleep: None,
-        min_recovery_rate: None,
-        max_recovery_rate: None,
-        max_write_behind: None,
-        stripe_cache: None,
-        region_size: None,
-        journal_dev: None,
-        journal_mode: None,
-        raid10_copies: None,
-        raid10_format: None,
-        raid10_use_near_sets: false,
-        delta_disks: None,
-        data_offset: None,
-        legs: raid_legs(rest)?,
+        ..RaidTable::new(len, kind, chunk_sectors, raid_legs(rest)?)
     };
     let mut words = options.iter().copied();
     while let Some(key) = words.next() {

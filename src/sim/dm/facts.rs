@@ -227,32 +227,20 @@ fn table(array: &Array, set: &DmSet) -> RaidTable {
         meta: Some(leg.meta),
         data: Some(leg.data),
     };
+    let kind = RaidType {
+        word: word.to_owned(),
+        level: array.level.clone(),
+        layout: array.layout,
+    };
+    let legs = set.legs.iter().map(leg).collect();
     RaidTable {
-        start: 0,
-        len: array.size_sectors(),
-        kind: RaidType {
-            word: word.to_owned(),
-            level: array.level.clone(),
-            layout: array.layout,
-        },
-        chunk_sectors: array.chunk_bytes / SECTOR,
-        sync: None,
         rebuild: set.rebuild.clone(),
-        write_mostly: BTreeSet::new(),
-        daemon_sleep: None,
         min_recovery_rate: rate,
         max_recovery_rate: rate,
-        max_write_behind: None,
-        stripe_cache: None,
         region_size: Some(1024),
-        journal_dev: None,
-        journal_mode: None,
         raid10_copies: raid10.then_some(2),
         raid10_format: raid10.then(|| "near".to_owned()),
-        raid10_use_near_sets: false,
-        delta_disks: None,
-        data_offset: None,
-        legs: set.legs.iter().map(leg).collect(),
+        ..RaidTable::new(array.size_sectors(), kind, array.chunk_bytes / SECTOR, legs)
     }
 }
 

@@ -1,7 +1,5 @@
 //! What befalls raid sets without lund: their drives, reboots, people who send them messages.
 
-use std::collections::BTreeSet;
-
 use lun_core::action::SyncWord;
 use lun_core::facts::DmOwner;
 use lun_core::id::{DevNo, DriveId};
@@ -117,13 +115,7 @@ impl World {
             set.slowed_by_owner = false;
             set.rebuild.clear();
         }
-        let group = set.group().map(str::to_owned);
-        let dead: BTreeSet<DevNo> = set
-            .legs
-            .iter()
-            .filter(|leg| !self.leg_works(group.as_deref(), leg))
-            .map(|leg| leg.data)
-            .collect();
+        let dead = self.dead_legs(set);
         if !enough_with(&array, &dead) || starts_dirty_degraded(&array, &dead) {
             self.stopped.insert(name.to_owned(), array);
             return;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use lun_core::facts::{Level, Slot};
 use lun_core::id::DevNo;
 
+use super::DmSet;
 use super::Leg;
 use crate::world::{Array, World, errno};
 
@@ -20,6 +21,15 @@ impl World {
         self.is_there(leg.drive) && !flagged
     }
 
+    /// Data devices of the legs that could not.
+    pub(super) fn dead_legs(&self, set: &DmSet) -> BTreeSet<DevNo> {
+        let group = set.group().map(str::to_owned);
+        let legs = set.legs.iter();
+        legs.filter(|leg| !self.leg_works(group.as_deref(), leg))
+            .map(|leg| leg.data)
+            .collect()
+    }
+
     /// Loads the set's table anew and resumes it. What was being filled goes on from the superblocks,
     /// what `rebuild` names from 0; failed legs that can be read again are taken back.
     ///
@@ -29,13 +39,7 @@ impl World {
     pub(super) fn reload(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
         let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
-        let group = set.group().map(str::to_owned);
-        let dead: BTreeSet<DevNo> = set
-            .legs
-            .iter()
-            .filter(|leg| !self.leg_works(group.as_deref(), leg))
-            .map(|leg| leg.data)
-            .collect();
+        let dead = self.dead_legs(set);
         // md does not run without enough legs in sync, and the constructor fails.
         let rebuilt = |slot: &u32| set.leg(*slot).map(|leg| leg.data);
         let unfit = dead

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::super::draft::Draft;
-use super::super::mend::shortage;
+use super::super::mend::{has_taken_over, nobody};
 use super::super::spare::{Candidate, Method, Need, judge_spares};
 use super::super::view::{Member, Part, View, not_ready};
 use super::super::{Context, Plan};
-use super::half_loaded;
+use super::{half_loaded, revive};
 use crate::Error;
 use crate::action::{Action, SyncWord, Target};
 use crate::error::Unfit;
@@ -80,7 +80,7 @@ pub(super) fn mend(
         );
     }
     if let Some(member) = revivable(view, set) {
-        return revive(view, member);
+        return revive(view, member, "a lost leg can be read again");
     }
     if !filling.is_empty() {
         return resume(
@@ -154,18 +154,6 @@ fn revivable<'v, 'a>(view: &'v View<'a>, set: &DmRaidFacts) -> Option<&'v Member
     })
 }
 
-fn revive(view: &View<'_>, member: &Member<'_>) -> Result<Plan, Error> {
-    let rule = "a lost leg can be read again, and the bitmap tells what it has missed";
-    let mut draft = Draft::new(view, Phase::ReAdd, rule);
-    let (array, drive) = (view.name(), member.target(&view.name())?);
-    draft.target(drive.clone());
-    draft.step(
-        Action::Revive { array, drive },
-        "only what was written meanwhile is copied to it",
-    );
-    Ok(draft.finish(0))
-}
-
 /// One leg after the other: each is a table of its own.
 fn replace(
     view: &View<'_>,
@@ -192,7 +180,8 @@ fn replace(
     }
     let fit: Vec<Candidate> = candidates.iter().filter(|c| c.fits()).cloned().collect();
     let Some(pick) = fit.first() else {
-        return nobody(view, chosen, holes.len(), candidates);
+        let done = has_taken_over(view, chosen);
+        return nobody(view, chosen, done, holes.len(), candidates);
     };
     let rule = "the spare that fits best takes over a lost leg";
     let mut draft = Draft::new(view, Phase::Rebuild, rule)
@@ -216,24 +205,6 @@ fn replace(
     draft.taken(pick.drive.id);
     draft.target(pick.drive.clone());
     Ok(draft.finish_targets())
-}
-
-/// Nobody can take over; not even the drive that was asked for where that has taken over another leg.
-fn nobody(
-    view: &View<'_>,
-    chosen: Option<DriveId>,
-    missing: usize,
-    candidates: Vec<Candidate>,
-) -> Result<Plan, Error> {
-    let done = chosen
-        .and_then(|id| view.member(id))
-        .is_some_and(|member| matches!(member.part, Part::InSync(_)));
-    if done && view.ctx.op.is_some() {
-        let rule = "the drive that was asked for has taken over, other legs stay lost";
-        let draft = Draft::new(view, Phase::None, rule).candidates(candidates);
-        return Ok(draft.leaves_missing(missing).finish(0));
-    }
-    Err(shortage(view, chosen, missing, &candidates))
 }
 
 /// Devices that bear the metadata of legs which have failed: each is to be forgotten when another leg is in

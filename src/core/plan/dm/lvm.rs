@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::super::draft::Draft;
-use super::super::mend::shortage;
+use super::super::mend::nobody;
 use super::super::spare::{Candidate, Method, Need, Source, judge_spares, offered, rank};
 use super::super::view::{Member, Part, View, needed, not_ready};
 use super::super::{Context, Plan};
-use super::half_loaded;
+use super::{half_loaded, revive};
 use crate::Error;
 use crate::action::{Action, SyncWord, Target};
 use crate::error::Unfit;
@@ -114,7 +114,7 @@ pub(super) fn mend(
     let what = format!("what LVM says of the volume group {vg}");
     let group = needed(&view.ctx, asked, &what)?;
     if let Some(member) = revivable(view, group, lv, &filling) {
-        return revive(view, member);
+        return revive(view, member, "the device of a lost leg is there again");
     }
     if holes.is_empty() {
         return Err(not_ready(
@@ -183,19 +183,6 @@ fn present(group: &VolumeGroup, leg: &LogicalVolume) -> bool {
         })
 }
 
-fn revive(view: &View<'_>, member: &Member<'_>) -> Result<Plan, Error> {
-    let rule = "the device of a lost leg is there again, and the bitmap tells what it has missed";
-    let mut draft = Draft::new(view, Phase::ReAdd, rule);
-    let (array, drive) = (view.name(), member.target(&view.name())?);
-    draft.target(drive.clone());
-    draft.step(
-        Action::Revive { array, drive },
-        "only what was written meanwhile is copied to it",
-    );
-    // How much that is only the bitmap knows: no estimate.
-    Ok(draft.finish(0))
-}
-
 fn replace(
     view: &View<'_>,
     group: &VolumeGroup,
@@ -229,7 +216,8 @@ fn replace(
         .filter(|candidate| candidate.fits())
         .count();
     if fit == 0 {
-        return Err(shortage(view, chosen, holes.len(), &candidates));
+        let done = has_taken_over(view, group, lv, chosen);
+        return nobody(view, chosen, done, holes.len(), candidates);
     }
     let mut draft = Draft::new(view, Phase::Rebuild, "LVM replaces the lost legs")
         .candidates(candidates)
@@ -249,6 +237,16 @@ fn replace(
         );
     }
     Ok(draft.finish(holes.len().min(fit)))
+}
+
+/// Whether a leg in sync lies on the drive that was asked for.
+fn has_taken_over(view: &View<'_>, group: &VolumeGroup, lv: &str, chosen: Option<DriveId>) -> bool {
+    let devices = &view.ctx.inventory.devices;
+    let drive = |node: &String| Some(devices.get(&group.physical(node)?.dev?)?.id);
+    view.in_sync()
+        .filter_map(|member| group.leg(lv, member.part.slot()?))
+        .flat_map(|leg| &leg.nodes)
+        .any(|node| chosen.is_some() && drive(node) == chosen)
 }
 
 /// A drive of the pool becomes a physical volume; what follows is planned when it is one.

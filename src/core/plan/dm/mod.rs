@@ -7,7 +7,8 @@
 mod bare;
 mod lvm;
 
-use super::view::{View, not_ready};
+use super::draft::Draft;
+use super::view::{Member, View, not_ready};
 use super::{Context, Plan, Request};
 use crate::Error;
 use crate::action::Action;
@@ -111,6 +112,20 @@ pub fn refuse_cancel(array: &ArrayFacts, phase: Phase, release_spare: bool) -> O
         what: "stopping it".to_owned(),
         why: why.to_owned(),
     })
+}
+
+/// Takes a leg back.
+fn revive(view: &View<'_>, member: &Member<'_>, what: &str) -> Result<Plan, Error> {
+    let rule = format!("{what}, and the bitmap tells what it has missed");
+    let mut draft = Draft::new(view, Phase::ReAdd, rule);
+    let (array, drive) = (view.name(), member.target(&view.name())?);
+    draft.target(drive.clone());
+    draft.step(
+        Action::Revive { array, drive },
+        "only what was written meanwhile is copied to it",
+    );
+    // How much that is only the bitmap knows: no estimate.
+    Ok(draft.finish(0))
 }
 
 /// A table that somebody has loaded and not resumed.

@@ -8,7 +8,7 @@ use crate::facts::{
     SyncAction, SyncCompleted, VolumeGroup,
 };
 use crate::model::Phase;
-use crate::plan::testkit::{DISK, MD0, MIB, RECOVER, World, drive_id, words};
+use crate::plan::testkit::{DISK, MD0, MIB, RECOVER, World, drive_id, onto, words};
 use crate::plan::{Plan, Request, Verdict, refuse_cancel};
 
 /// A raid set of device-mapper in place of the array of md.
@@ -205,6 +205,23 @@ fn a_group_without_room_is_extended_only_where_that_is_allowed() {
     world.pool.clear();
     world.pooled("t", DISK + 4 * MIB);
     assert!(world.plan(&RECOVER).is_err());
+}
+
+/// Two legs of three are lost, one drive was asked for and has its leg: the operation has done what it could.
+#[test]
+fn the_drive_that_was_asked_for_is_enough() {
+    let mut world = half_volume(false, 4 * DISK);
+    world.array_mut().raid_disks = Fact::Known(3);
+    let onto_d0 = onto(drive_id("d0"));
+    let plan = planned(&world, &onto_d0);
+    assert_eq!((plan.phase, plan.leaves_missing), (Phase::None, 2));
+    // Who merely asks is told why the drive is none to take.
+    world.op = None;
+    let refused = world.plan(&onto_d0);
+    assert!(
+        matches!(refused, Err(Error::DriveRefused { .. })),
+        "{refused:?}"
+    );
 }
 
 /// The kernel calls a leg good for as long as nothing is read from it, or it is the last.

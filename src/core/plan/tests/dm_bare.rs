@@ -57,33 +57,12 @@ fn set(level: Level, legs: u32, lost: &[u32]) -> World {
 }
 
 fn table(level: Level, layout: u32, legs: Vec<RaidLeg>) -> RaidTable {
-    RaidTable {
-        start: 0,
-        len: 8,
-        kind: RaidType {
-            word: "any".to_owned(),
-            level,
-            layout,
-        },
-        chunk_sectors: 128,
-        sync: None,
-        rebuild: BTreeSet::new(),
-        write_mostly: BTreeSet::new(),
-        daemon_sleep: None,
-        min_recovery_rate: None,
-        max_recovery_rate: None,
-        max_write_behind: None,
-        stripe_cache: None,
-        region_size: None,
-        journal_dev: None,
-        journal_mode: None,
-        raid10_copies: None,
-        raid10_format: None,
-        raid10_use_near_sets: false,
-        delta_disks: None,
-        data_offset: None,
-        legs,
-    }
+    let kind = RaidType {
+        word: "any".to_owned(),
+        level,
+        layout,
+    };
+    RaidTable::new(8, kind, 128, legs)
 }
 
 fn superblock(slot: u32) -> RaidSuperblock {
