@@ -219,17 +219,22 @@ fn node(name: &str) -> String {
     format!("/dev/{name}")
 }
 
+/// A word of `sync_action`.
+fn of_word(array: &str, word: SyncWord) -> String {
+    match word {
+        SyncWord::Frozen => format!("hold {array} still"),
+        SyncWord::Idle => format!("let {array} go on by itself"),
+        SyncWord::Recover => format!("start the rebuild of {array}"),
+        SyncWord::Resync => format!("start the resync of {array}"),
+        SyncWord::Check => format!("start comparing the copies of {array}"),
+        SyncWord::Repair => format!("start rewriting what differs on {array}"),
+    }
+}
+
 /// An action in plain words.
 pub(super) fn words(action: &Action) -> String {
     match action {
-        Action::SetSync { array, word } => match word {
-            SyncWord::Frozen => format!("hold {array} still"),
-            SyncWord::Idle => format!("let {array} go on by itself"),
-            SyncWord::Recover => format!("start the rebuild of {array}"),
-            SyncWord::Resync => format!("start the resync of {array}"),
-            SyncWord::Check => format!("start comparing the copies of {array}"),
-            SyncWord::Repair => format!("start rewriting what differs on {array}"),
-        },
+        Action::SetSync { array, word } => of_word(array, *word),
         Action::ClearResyncStart {
             array,
             fill_first: false,
