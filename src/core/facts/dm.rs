@@ -39,6 +39,10 @@ pub struct DmRaidFacts {
     /// Superblock of each leg of the table, in its order. [`None`]: the leg has no metadata device, or
     /// nothing is written there yet.
     pub superblocks: Vec<Fact<Option<RaidSuperblock>>>,
+    /// Legs of a set that has lost one which answer a read of their data with an error. The kernel does not
+    /// fail the last leg that a part of the data is on, whatever has become of it.
+    #[serde(default)]
+    pub unreadable: BTreeSet<u32>,
     /// Devices that lund has laid for legs of it, in the table or left over.
     #[serde(default)]
     pub laid: Vec<LaidDevice>,

@@ -557,6 +557,7 @@ fn a_raid_set_of_device_mapper_goes_by_its_names() {
         event: 0,
         open_count: 0,
         superblocks: Vec::new(),
+        unreadable: BTreeSet::new(),
         laid: Vec::new(),
     }));
     let lun = seen(&facts);

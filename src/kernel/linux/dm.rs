@@ -1,7 +1,7 @@
 //! Device-mapper: the devices whose table is one target `raid`. Only ioctls that read are used here,
 //! and no device of a set is opened but those of its metadata.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use lun_core::Error;
 use lun_core::action::Target;
 use lun_core::facts::{
     ArrayFacts, DmOwner, DmRaidFacts, Fact, LaidDevice, LegHealth, MdstatFacts, MdstatProgress,
-    RaidStatus, RaidTable, SyncAction,
+    RaidLeg, RaidStatus, RaidTable, SyncAction,
 };
 use lun_core::id::DevNo;
 use nix::errno::Errno;
@@ -303,6 +303,7 @@ fn whole(roots: &Roots, superblocks: &Superblocks, set: Set) -> Option<ArrayFact
         Fact::Unknown(_) => Vec::new(),
     };
     let metas: Vec<Option<DevNo>> = legs.iter().map(|leg| leg.meta).collect();
+    let unreadable = unreadable(roots, superblocks, &legs, &set.status);
     let owner = parse::dm_owner(&set.name, set.uuid.as_deref());
     let laid = match (&owner, &set.table) {
         (DmOwner::Bare, Fact::Known(table)) => laid(&set.name, table),
@@ -322,6 +323,7 @@ fn whole(roots: &Roots, superblocks: &Superblocks, set: Set) -> Option<ArrayFact
         event: set.event,
         open_count: set.open_count,
         superblocks: superblocks.read(roots, &metas),
+        unreadable,
     };
     let disk = Disk {
         dev: set.dev,
@@ -336,6 +338,33 @@ fn whole(roots: &Roots, superblocks: &Superblocks, set: Set) -> Option<ArrayFact
         let sectors: u64 = parse::number("size", &text(&folder.join("size")).ok()?).ok()?;
         Some((kernel_name(&folder)?, sectors.saturating_mul(SECTOR)))
     }))
+}
+
+/// Legs that the kernel calls good and that cannot be read. A whole set is not asked: it costs a read of each.
+fn unreadable(
+    roots: &Roots,
+    superblocks: &Superblocks,
+    legs: &[RaidLeg],
+    status: &Fact<RaidStatus>,
+) -> BTreeSet<u32> {
+    let lost = |letter: &LegHealth| matches!(letter, LegHealth::Failed | LegHealth::Absent);
+    let Some(letters) = status.known().map(|status| &status.legs) else {
+        return BTreeSet::new();
+    };
+    if !letters.iter().any(lost) {
+        return BTreeSet::new();
+    }
+    let asked: Vec<Option<DevNo>> = legs
+        .iter()
+        .zip(letters)
+        .map(|(leg, letter)| leg.data.filter(|_| !lost(letter)))
+        .collect();
+    let answers = superblocks.readable(roots, &asked);
+    (0_u32..)
+        .zip(answers)
+        .filter(|(_, answer)| *answer == Fact::Known(Some(false)))
+        .map(|(slot, _)| slot)
+        .collect()
 }
 
 /// Folder in sysfs of the device with this number.

@@ -38,20 +38,56 @@ pub(crate) struct Superblocks {
     hanging: Arc<Mutex<BTreeSet<DevNo>>>,
 }
 
-type Answer = Fact<Option<RaidSuperblock>>;
+/// What a reading of a device gave; [`None`]: there is no device, or nothing on it.
+type Answer<T> = Fact<Option<T>>;
+
+/// How a device is read.
+type Reading<T> = fn(&Path) -> Answer<T>;
 
 impl Superblocks {
     /// Superblock of each of these metadata devices; none where a leg has no such device.
-    pub(crate) fn read(&self, roots: &Roots, metas: &[Option<DevNo>]) -> Vec<Answer> {
-        metas
+    pub(crate) fn read(
+        &self,
+        roots: &Roots,
+        metas: &[Option<DevNo>],
+    ) -> Vec<Answer<RaidSuperblock>> {
+        self.all(roots, metas, |node| to_fact(read_block(node)))
+    }
+
+    /// Whether each of these devices answers a read, with data or with an error.
+    pub(crate) fn readable(&self, roots: &Roots, devices: &[Option<DevNo>]) -> Vec<Answer<bool>> {
+        self.all(roots, devices, |node| match block(node) {
+            Ok(_) => Fact::Known(Some(true)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EIO | libc::ENXIO | libc::ENODEV) => Fact::Known(Some(false)),
+                _ => to_fact(Err(failed("read", node, &error))),
+            },
+        })
+    }
+
+    fn all<T: Send + 'static>(
+        &self,
+        roots: &Roots,
+        devices: &[Option<DevNo>],
+        reading: Reading<T>,
+    ) -> Vec<Answer<T>> {
+        devices
             .chunks(AT_ONCE)
-            .flat_map(|metas| self.read_some(roots, metas))
+            .flat_map(|devices| self.some(roots, devices, reading))
             .collect()
     }
 
-    fn read_some(&self, roots: &Roots, metas: &[Option<DevNo>]) -> Vec<Answer> {
+    fn some<T: Send + 'static>(
+        &self,
+        roots: &Roots,
+        devices: &[Option<DevNo>],
+        reading: Reading<T>,
+    ) -> Vec<Answer<T>> {
         let deadline = Instant::now() + PATIENCE;
-        let begun: Vec<Begun> = metas.iter().map(|meta| self.begin(roots, *meta)).collect();
+        let begun: Vec<Begun<T>> = devices
+            .iter()
+            .map(|device| self.begin(roots, *device, reading))
+            .collect();
         let ended = begun.into_iter().map(|begun| match begun {
             Begun::Done(answer) => answer,
             Begun::Waits(receiver, name) => {
@@ -69,8 +105,13 @@ impl Superblocks {
         ended.collect()
     }
 
-    fn begin(&self, roots: &Roots, meta: Option<DevNo>) -> Begun {
-        let Some(dev) = meta else {
+    fn begin<T: Send + 'static>(
+        &self,
+        roots: &Roots,
+        device: Option<DevNo>,
+        reading: Reading<T>,
+    ) -> Begun<T> {
+        let Some(dev) = device else {
             return Begun::Done(Fact::Known(None));
         };
         let unknown = |why: String| Begun::Done(Fact::Unknown(why));
@@ -93,7 +134,7 @@ impl Superblocks {
             .name(format!("sb-{dev}"))
             .stack_size(STACK)
             .spawn(move || {
-                let answer = to_fact(read_block(&node));
+                let answer = reading(&node);
                 this.hanging().remove(&dev);
                 // Nobody waits any more for one that was given up.
                 let _ = sender.send(answer);
@@ -112,9 +153,9 @@ impl Superblocks {
     }
 }
 
-enum Begun {
-    Done(Answer),
-    Waits(Receiver<Answer>, String),
+enum Begun<T> {
+    Done(Answer<T>),
+    Waits(Receiver<Answer<T>>, String),
 }
 
 /// The first block of a device, past the page cache. It may hang as long as the device does.

@@ -1,6 +1,6 @@
 //! Raid sets captured from running kernels, and arbitrary ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lun_core::facts::LegHealth;
 use proptest::prelude::*;
@@ -39,6 +39,7 @@ fn facts(capture: &BTreeMap<String, String>) -> ArrayFacts {
         event: info["events"].parse().unwrap(),
         open_count: info["open"].parse().unwrap(),
         superblocks,
+        unreadable: BTreeSet::new(),
         laid: Vec::new(),
     };
     array_facts(set, disk(), &any_leg)

@@ -29,6 +29,7 @@ impl World {
             inactive_table: set.inactive_table,
             // Legs are drives here, not devices laid on them.
             laid: Vec::new(),
+            unreadable: BTreeSet::new(),
             event: set.event,
             open_count: 0,
             superblocks: set.legs.iter().map(|leg| self.superblock_of(leg)).collect(),

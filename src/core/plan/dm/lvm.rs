@@ -12,12 +12,11 @@ use crate::Error;
 use crate::action::{Action, SyncWord, Target};
 use crate::error::Unfit;
 use crate::facts::{
-    DeviceFacts, DmOwner, DmRaidFacts, Fact, Level, LogicalVolume, PhysicalVolume, Slot,
-    VolumeGroup,
+    DeviceFacts, DmOwner, DmRaidFacts, Fact, LogicalVolume, PhysicalVolume, VolumeGroup,
 };
 use crate::id::DriveId;
 use crate::model::Phase;
-use crate::{project, raid};
+use crate::project;
 
 /// What LVM takes of a new physical volume for itself, bytes: its label and metadata area come before
 /// the first extent, which begins at 1 MiB (`pvcreate`, `default_data_alignment`).
@@ -51,50 +50,10 @@ pub(super) fn refuse(ctx: &Context<'_>, set: &DmRaidFacts) -> Result<(), Error> 
     Ok(())
 }
 
-/// The kernel does not fail the last leg that a part of the data is on, whatever has become of its device
-/// (docs/kernel-notes.md): LVM tells whether that is there.
-///
-/// # Errors
-/// [`Error::StatusFailed`] naming the legs.
-pub(super) fn not_lost(ctx: &Context<'_>, vg: &str, lv: &str) -> Result<(), Error> {
-    let array = ctx.array;
-    let (Some(Fact::Known(group)), Some(level), Some(slots)) = (
-        ctx.inventory.groups.get(vg),
-        array.level.known(),
-        array.raid_disks.known(),
-    ) else {
-        return Ok(());
-    };
-    let layout = match level {
-        Level::Raid10 => array.layout.known().copied(),
-        _ => Some(0),
-    };
-    let mut gone = Vec::new();
-    let left: Vec<bool> = (0..*slots)
-        .map(|slot| {
-            let may_be_good = array.members.iter().any(|member| {
-                let state = member.state.known();
-                member.slot == Fact::Known(Slot::At(slot))
-                    && state.is_none_or(|state| state.in_sync && !state.faulty)
-            });
-            let there = group.leg(lv, slot).is_none_or(|leg| present(group, leg));
-            if may_be_good && !there {
-                gone.push(slot.to_string());
-            }
-            may_be_good && there
-        })
-        .collect();
-    let failed = layout.and_then(|layout| raid::failed(level, layout, &left));
-    if failed != Some(true) || gone.is_empty() {
-        return Ok(());
-    }
-    Err(Error::StatusFailed {
-        lun: array.name.clone(),
-        why: format!(
-            "the physical volume of leg {} is gone too, and nothing else has its data",
-            gone.join(", ")
-        ),
-    })
+/// Whether LVM has no device for a leg of this volume any more.
+pub(super) fn is_gone(ctx: &Context<'_>, vg: &str, lv: &str, slot: u32) -> bool {
+    let group = ctx.inventory.groups.get(vg).and_then(Fact::known);
+    group.is_some_and(|group| group.leg(lv, slot).is_some_and(|leg| !present(group, leg)))
 }
 
 /// Continues what was begun, takes a leg back, or has LVM replace what is lost.

@@ -12,9 +12,10 @@ use super::view::{Member, View, not_ready};
 use super::{Context, Plan, Request};
 use crate::Error;
 use crate::action::Action;
-use crate::facts::{ArrayFacts, DmOwner, DmRaidFacts, Inventory};
+use crate::facts::{ArrayFacts, DmOwner, DmRaidFacts, Fact, Inventory, Level, Slot};
 use crate::id::DriveId;
 use crate::model::Phase;
+use crate::raid;
 
 /// Refuses what is not done to a raid set at all, or not in its state.
 ///
@@ -47,15 +48,56 @@ pub(super) fn refuse(request: &Request, ctx: &Context<'_>) -> Result<(), Error> 
     }
 }
 
-/// Refuses a raid set whose data is lost although the kernel does not say so.
+/// Refuses a raid set whose data is lost although the kernel does not say so: it does not fail the last leg
+/// that a part of the data is on, whatever has become of its device (docs/kernel-notes.md). LVM tells whether
+/// that is there, and reading tells of a set made with dmsetup.
 ///
 /// # Errors
-/// [`Error::StatusFailed`].
+/// [`Error::StatusFailed`] naming the legs.
 pub(super) fn not_lost(ctx: &Context<'_>) -> Result<(), Error> {
-    match ctx.array.dm().map(|set| &set.owner) {
-        Some(DmOwner::Lvm { vg, lv }) => lvm::not_lost(ctx, vg, lv),
-        Some(DmOwner::Bare) | None => Ok(()),
+    let array = ctx.array;
+    let (Some(set), Some(level), Some(slots)) =
+        (array.dm(), array.level.known(), array.raid_disks.known())
+    else {
+        return Ok(());
+    };
+    let layout = match level {
+        Level::Raid10 => array.layout.known().copied(),
+        _ => Some(0),
+    };
+    let mut gone = Vec::new();
+    let left: Vec<bool> = (0..*slots)
+        .map(|slot| {
+            let may_be_good = array.members.iter().any(|member| {
+                let state = member.state.known();
+                member.slot == Fact::Known(Slot::At(slot))
+                    && state.is_none_or(|state| state.in_sync && !state.faulty)
+            });
+            let is_gone = match &set.owner {
+                DmOwner::Lvm { vg, lv } => lvm::is_gone(ctx, vg, lv, slot),
+                DmOwner::Bare => set.unreadable.contains(&slot),
+            };
+            if may_be_good && is_gone {
+                gone.push(slot.to_string());
+            }
+            may_be_good && !is_gone
+        })
+        .collect();
+    let failed = layout.and_then(|layout| raid::failed(level, layout, &left));
+    if failed != Some(true) || gone.is_empty() {
+        return Ok(());
     }
+    let what = match set.owner {
+        DmOwner::Lvm { .. } => "the physical volume of leg",
+        DmOwner::Bare => "what can be read of leg",
+    };
+    Err(Error::StatusFailed {
+        lun: array.name.clone(),
+        why: format!(
+            "{what} {} is gone too, and nothing else has its data",
+            gone.join(", ")
+        ),
+    })
 }
 
 /// Plans for a raid set that has slots without a leg in sync.

@@ -1,5 +1,7 @@
 //! Raid sets of device-mapper.
 
+use std::collections::BTreeSet;
+
 use super::planned;
 use crate::Error;
 use crate::error::Unfit;
@@ -27,6 +29,7 @@ fn mapped(world: &mut World, owner: DmOwner) {
         event: 0,
         open_count: 0,
         superblocks: Vec::new(),
+        unreadable: BTreeSet::new(),
         laid: Vec::new(),
     }));
 }

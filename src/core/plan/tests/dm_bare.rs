@@ -45,6 +45,7 @@ fn set(level: Level, legs: u32, lost: &[u32]) -> World {
         superblocks: (0..legs)
             .map(|slot| Fact::Known(Some(superblock(slot))))
             .collect(),
+        unreadable: BTreeSet::new(),
         laid: Vec::new(),
     }));
     for slot in lost {
@@ -104,6 +105,25 @@ fn a_leg_that_can_be_read_again_is_taken_back_once() {
     );
     world.tried.insert(drive_id("d1"));
     assert_eq!(words(&planned(&world, &RECOVER)), ["leg 1=s"]);
+}
+
+/// The kernel calls the last leg of a pair good for ever; reading it tells.
+#[test]
+fn what_only_an_unreadable_leg_has_is_lost() {
+    let mut world = set(Level::Raid10, 4, &[0]);
+    world.pooled("s", 2 * DISK);
+    dm(&mut world).unreadable = [2].into();
+    assert!(world.plan(&RECOVER).is_ok(), "its partner can be read");
+    dm(&mut world).unreadable = [1].into();
+    for refused in [
+        world.check(&RECOVER).map(drop),
+        world.plan(&RECOVER).map(drop),
+    ] {
+        assert!(
+            matches!(&refused, Err(Error::StatusFailed { why, .. }) if why.contains("leg 1")),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]
