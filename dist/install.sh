@@ -28,6 +28,7 @@ install -D -m 0755 "$release/lund" "$destdir/usr/sbin/lund"
 install -D -m 0755 "$release/lunctl" "$destdir/usr/bin/lunctl"
 install -D -m 0644 "$here/lund.service" "$destdir/lib/systemd/system/lund.service"
 install -D -m 0644 "$here/org.lund.Vds1.conf" "$destdir/usr/share/dbus-1/system.d/org.lund.Vds1.conf"
+install -D -m 0644 "$here/org.lund.Vds1.policy" "$destdir/usr/share/polkit-1/actions/org.lund.Vds1.policy"
 install -D -m 0644 "$here/org.lund.Vds1.service" \
     "$destdir/usr/share/dbus-1/system-services/org.lund.Vds1.service"
 install -D -m 0644 "$here/completion/lunctl.bash" "$destdir/usr/share/bash-completion/completions/lunctl"

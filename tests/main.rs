@@ -11,6 +11,7 @@ mod cli;
 mod crash;
 mod docs;
 mod rig;
+mod rights;
 mod sim;
 mod tidy;
 mod vm;

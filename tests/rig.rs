@@ -17,6 +17,7 @@ use lun_ipc::proxy::AsyncProxy;
 use lun_ipc::{CancelOptions, Client, ClientError, HostView, RecoverOptions, RemoteError};
 use lun_ipc::{ReplaceOptions, SpareOptions};
 use lun_sim::{SimKernel, World, scenario};
+use lund::bus::Patience;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zbus::message::Type;
@@ -73,7 +74,7 @@ struct Service {
 }
 
 /// The daemon in a thread of its own, until it is told to stop.
-fn serve(sim: SimKernel, address: String, state: PathBuf, stopped: oneshot::Receiver<()>) {
+fn serve(sim: SimKernel, bus: lund::Bus, state: PathBuf, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -82,7 +83,7 @@ fn serve(sim: SimKernel, address: String, state: PathBuf, stopped: oneshot::Rece
     let ended = runtime.block_on(lund::run(
         lund::config::Config::default(),
         &state,
-        lund::Bus::Address(address),
+        bus,
         Arc::new(sim),
         watch,
         async move { drop(stopped.await) },
@@ -99,16 +100,28 @@ pub(crate) struct Rig {
     bus: PrivateBus,
     state: TempDir,
     service: Option<Service>,
+    /// Polkit is asked about every caller, and has this long to answer.
+    judged: Option<Patience>,
 }
 
 impl Rig {
     /// Starts the daemon on this machine; its sync threads are slow.
     pub(crate) fn start(world: World) -> Self {
+        Self::with_rights(world, None)
+    }
+
+    /// Starts a daemon that asks polkit about every caller, root too.
+    pub(crate) fn judged(world: World, patience: Patience) -> Self {
+        Self::with_rights(world, Some(patience))
+    }
+
+    fn with_rights(world: World, judged: Option<Patience>) -> Self {
         let mut rig = Self {
             sim: SimKernel::real_time(world, SLOW),
             bus: PrivateBus::start(),
             state: TempDir::new().unwrap(),
             service: None,
+            judged,
         };
         rig.start_service();
         rig
@@ -119,8 +132,12 @@ impl Rig {
         let (stop, stopped) = oneshot::channel();
         let sim = self.sim.clone();
         let address = self.bus.address.clone();
+        let bus = match self.judged {
+            Some(patience) => lund::Bus::Judged(address, patience),
+            None => lund::Bus::Address(address),
+        };
         let state = self.state.path().to_path_buf();
-        let thread = std::thread::spawn(move || serve(sim, address, state, stopped));
+        let thread = std::thread::spawn(move || serve(sim, bus, state, stopped));
         self.service = Some(Service { stop, thread });
         block_on(wait_for_name(&self.bus.address, true));
     }

@@ -70,11 +70,20 @@ pub enum Unfit {
     reason = "the fields are named by the messages that print them"
 )]
 pub enum Error {
-    #[error("{verb} on {object}: {caller} is not allowed to")]
+    #[error(
+        "{verb} on {object}: {caller} is not allowed to{}",
+        right_text(action, why)
+    )]
     AccessDenied {
         verb: String,
         object: String,
         caller: String,
+        /// The polkit action that would allow it; empty where none could.
+        #[serde(default)]
+        action: String,
+        /// Why it was not granted.
+        #[serde(default)]
+        why: String,
     },
     #[error("{what}: {why}")]
     InvalidArgument { what: String, why: String },
@@ -239,6 +248,16 @@ impl Unfit {
             Self::NotTheChosen => "another drive was asked for".into(),
             Self::NotAllocatable => "closed to allocation in its volume group".into(),
         }
+    }
+}
+
+/// Why it is not allowed, and by which right it would be.
+fn right_text(action: &str, why: &str) -> String {
+    match (action, why) {
+        ("", "") => String::new(),
+        ("", why) => format!(": {why}"),
+        (action, "") => format!(" (it takes {action})"),
+        (action, why) => format!(" (it takes {action}): {why}"),
     }
 }
 

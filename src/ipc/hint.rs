@@ -8,7 +8,9 @@ use lun_core::Hresult;
 #[must_use]
 pub fn hint_for(hresult: u32, object: &str) -> Option<String> {
     let text = match Hresult(hresult) {
-        Hresult::VDS_E_ACCESS_DENIED => "run the command as root".to_owned(),
+        Hresult::VDS_E_ACCESS_DENIED => {
+            "run it as root, or let a polkit rule grant the action named above".to_owned()
+        }
         Hresult::VDS_E_ANOTHER_CALL_IN_PROGRESS => {
             format!("see what it does with `lunctl status {object}`, or wait for it")
         }

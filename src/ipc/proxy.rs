@@ -17,9 +17,11 @@ pub type Dict<'a> = HashMap<&'a str, Variant<'a>>;
 )]
 pub trait Provider {
     /// Re-reads everything and accepts what the kernel says (`IVdsHwProvider::Refresh`).
+    #[zbus(allow_interactive_auth)]
     fn refresh(&self) -> Result<()>;
 
     /// Looks for arrays and drives that came or went (`IVdsHwProvider::Reenumerate`).
+    #[zbus(allow_interactive_auth)]
     fn reenumerate(&self) -> Result<()>;
 
     /// The LUN of this name: identity, unique beginning of it, `md0`, `/dev/md0`, `/dev/md/NAME`.
@@ -48,9 +50,11 @@ pub trait Provider {
     fn query_operation(&self, id: u64) -> Result<String>;
 
     /// Registers a drive in the spare pool.
+    #[zbus(allow_interactive_auth)]
     fn spare_add(&self, drive: &str, options: Dict<'_>) -> Result<OwnedObjectPath>;
 
     /// Takes a drive out of the spare pool.
+    #[zbus(allow_interactive_auth)]
     fn spare_remove(&self, drive: &str) -> Result<()>;
 
     /// Something happened: VDS event code (0 where VDS has none), kind of object (`lun`,
@@ -123,6 +127,7 @@ pub trait Controller {
 pub trait Lun {
     /// Starts recovery (`IVdsLun::Recover`). Options: `spare` (s), `repair` (b); see
     /// [`crate::RecoverOptions`].
+    #[zbus(allow_interactive_auth)]
     fn recover(&self, options: Dict<'_>) -> Result<OwnedObjectPath>;
 
     /// What [`recover`](Self::recover) would do, as JSON of `lun_core::plan::Plan`.
@@ -130,6 +135,7 @@ pub trait Lun {
 
     /// Moves the data off a drive (`IVdsSubSystem::ReplaceDrive`). Options: `with` (s); see
     /// [`crate::ReplaceOptions`].
+    #[zbus(allow_interactive_auth)]
     fn replace_drive(&self, drive: &str, options: Dict<'_>) -> Result<OwnedObjectPath>;
 
     /// What [`replace_drive`](Self::replace_drive) would do, as JSON.
@@ -140,9 +146,11 @@ pub trait Lun {
     fn explain(&self) -> Result<String>;
 
     /// Compares all copies.
+    #[zbus(allow_interactive_auth)]
     fn verify(&self) -> Result<OwnedObjectPath>;
 
     /// Ends a hold.
+    #[zbus(allow_interactive_auth)]
     fn release(&self) -> Result<()>;
 
     /// The plexes (`IVdsLun::QueryPlexes`), as a JSON array of `lun_core::model::Plex`.
@@ -164,9 +172,11 @@ pub trait Lun {
 #[proxy(interface = "org.lund.Vds1.Drive", default_service = "org.lund.Vds1")]
 pub trait Drive {
     /// Sets flags (`IVdsDrive::SetFlags`); only `VDS_DRF_HOTSPARE` (1) can be set.
+    #[zbus(allow_interactive_auth)]
     fn set_flags(&self, flags: u32) -> Result<()>;
 
     /// Clears flags (`IVdsDrive::ClearFlags`); only `VDS_DRF_HOTSPARE` (1) can be cleared.
+    #[zbus(allow_interactive_auth)]
     fn clear_flags(&self, flags: u32) -> Result<()>;
 
     /// The drive, as JSON of `lun_core::model::Drive`.
@@ -188,6 +198,7 @@ pub trait Async {
     fn wait(&self, timeout_ms: u64) -> Result<(u32, i32)>;
 
     /// Asks for its end. Option: `release_spare` (b); see [`crate::CancelOptions`].
+    #[zbus(allow_interactive_auth)]
     fn cancel(&self, options: Dict<'_>) -> Result<()>;
 
     /// The operation, as JSON of `lun_core::model::OpView`.

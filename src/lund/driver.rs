@@ -204,7 +204,7 @@ impl Driver {
                 command,
                 answer,
             } => {
-                tracing::debug!(caller, "{command:?}");
+                tracing::debug!(caller = caller.name, "{command:?}");
                 let token = self.performer.expect_answer(answer);
                 self.step(Input::Call {
                     token,

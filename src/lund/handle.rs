@@ -8,6 +8,7 @@ use lun_core::Error;
 use lun_core::id::{DriveId, LunId, OpId};
 use lun_core::machine::{Command, Reply, Snapshot};
 use lun_core::model::OpView;
+use lun_core::op::Caller;
 use lun_ipc::Event;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,7 +43,7 @@ pub enum Request {
     /// A call for the machine.
     Call {
         /// Who asks, for the record.
-        caller: String,
+        caller: Caller,
         /// What.
         command: Command,
         /// Where the answer goes.
@@ -134,7 +135,7 @@ impl Handle {
     ///
     /// # Errors
     /// The machine's; [`Error::Exiting`] when the daemon stops meanwhile.
-    pub async fn call(&self, caller: String, command: Command) -> Result<Reply, Error> {
+    pub async fn call(&self, caller: Caller, command: Command) -> Result<Reply, Error> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Call {
             caller,

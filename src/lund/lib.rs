@@ -21,7 +21,7 @@ use std::sync::Arc;
 use lun_kernel::{Kernel, Watch};
 use tokio::sync::{mpsc, oneshot};
 
-use bus::{Auth, Context};
+use bus::{Auth, Context, Patience, Trusted};
 use config::Config;
 use driver::{Driver, Sources};
 use effects::Performer;
@@ -65,6 +65,8 @@ pub enum Bus {
     Session,
     /// The one at this address.
     Address(String),
+    /// The one at this address, with polkit asked about every caller: for tests of the rights.
+    Judged(String, Patience),
 }
 
 impl From<&str> for Bus {
@@ -106,7 +108,14 @@ pub async fn run(
     let connection = connect(&bus).await?;
     // Before anything is looked at or done: two must never act at once.
     bus::claim(&connection).await?;
-    let also_root = (bus != Bus::System).then(|| nix::unistd::geteuid().as_raw());
+    let (trusted, patience) = match &bus {
+        Bus::System => (Trusted::Root, Patience::default()),
+        Bus::Session | Bus::Address(_) => {
+            let user = nix::unistd::geteuid().as_raw();
+            (Trusted::RootAnd(user), Patience::default())
+        }
+        Bus::Judged(_, patience) => (Trusted::Nobody, *patience),
+    };
     let (handle, driver_end, publisher_end) = handle::channels(last_event);
     let DriverEnd {
         requests,
@@ -117,7 +126,7 @@ pub async fn run(
     let context = Context {
         past: past::Past::new(handle.clone(), reader),
         handle,
-        auth: Auth::new(also_root),
+        auth: Auth::new(trusted, patience),
         provider,
         config_error: config_error.clone().unwrap_or_default(),
     };
@@ -147,7 +156,9 @@ async fn connect(bus: &Bus) -> Result<zbus::Connection, Error> {
     let builder = match bus {
         Bus::System => zbus::connection::Builder::system(),
         Bus::Session => zbus::connection::Builder::session(),
-        Bus::Address(address) => zbus::connection::Builder::address(address.as_str()),
+        Bus::Address(address) | Bus::Judged(address, _) => {
+            zbus::connection::Builder::address(address.as_str())
+        }
     };
     Ok(builder.build().await?)
 }

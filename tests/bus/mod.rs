@@ -5,3 +5,4 @@ mod errors;
 mod junk;
 mod objects;
 mod recover;
+mod rights;

@@ -231,7 +231,7 @@ impl Rig {
             .push(format!("{:>8} call {token} {command:?}", self.now_ms));
         self.inbox.push_back(Input::Call {
             token: Token(token),
-            caller: "test".to_owned(),
+            caller: "test".into(),
             command,
         });
         token

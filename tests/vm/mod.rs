@@ -12,6 +12,7 @@ mod lvm;
 mod manners;
 mod recover;
 mod resume;
+mod rights;
 mod service;
 mod spares;
 mod truth;

@@ -158,6 +158,8 @@ fn call_samples() -> Vec<Error> {
             verb: "recover".into(),
             object: lun(),
             caller: "uid 1000".into(),
+            action: "org.lund.Vds1.recover".into(),
+            why: "polkit refuses it".into(),
         },
         Error::InvalidArgument {
             what: "--timeout".into(),

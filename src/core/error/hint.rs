@@ -8,7 +8,11 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::AccessDenied { verb, .. } => format!("run it as root: {verb} changes something"),
+            Self::AccessDenied { action, .. } if action.is_empty() => "run it as root".into(),
+            Self::AccessDenied { action, .. } => format!(
+                "run it as root, or let a rule in /etc/polkit-1/rules.d grant {action} \
+                 (`pkaction --verbose --action-id {action}` shows who has it)"
+            ),
             Self::InvalidArgument { .. } => "`lunctl --help` shows what is accepted".into(),
             Self::ObjectNotFound { kind, known, .. } => not_found(*kind, known),
             Self::Ambiguous { .. } => "give more of the id, or one of the full names".into(),

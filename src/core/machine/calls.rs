@@ -8,12 +8,12 @@ use crate::Error;
 use crate::error::{ObjectKind, Unfit};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
-use crate::op::{Live, Op, OpState, Standing, StateChange, Work};
+use crate::op::{Caller, Live, Op, OpState, Standing, StateChange, Work};
 use crate::plan::{self, Context, Plan, Request};
 use crate::project;
 
 impl Machine {
-    pub(super) fn on_call(&mut self, token: Token, caller: String, command: Command) {
+    pub(super) fn on_call(&mut self, token: Token, caller: Caller, command: Command) {
         if let Command::Cancel { op, release_spare } = command {
             self.begin_cancel(token, op, release_spare);
             return;
@@ -195,7 +195,7 @@ impl Machine {
     /// Begins an operation, or shows what it would do.
     fn start(
         &mut self,
-        caller: &str,
+        caller: &Caller,
         lun: LunId,
         kind: OpKind,
         request: Request,
@@ -216,7 +216,14 @@ impl Machine {
         if dry_run {
             return Ok(Reply::Plan(Box::new(plan)));
         }
-        let id = self.create_op(caller, lun, kind, Some(request), Origin::Client, &plan);
+        let id = self.create_op(
+            caller.clone(),
+            lun,
+            kind,
+            Some(request),
+            Origin::Client,
+            &plan,
+        );
         if plan.phase == Phase::None {
             self.finish(
                 id,
@@ -280,13 +287,14 @@ impl Machine {
 
     pub(super) fn create_op(
         &mut self,
-        asked_by: &str,
+        asked_by: impl Into<Caller>,
         lun: LunId,
         kind: OpKind,
         request: Option<Request>,
         origin: Origin,
         plan: &Plan,
     ) -> OpId {
+        let asked_by = asked_by.into();
         self.last_op += 1;
         let id = OpId(self.last_op);
         let lun_name = self
@@ -300,7 +308,8 @@ impl Machine {
             lun_name: lun_name.clone(),
             request,
             origin,
-            asked_by: asked_by.to_owned(),
+            asked_by: asked_by.name,
+            asked_uid: asked_by.uid,
             state: OpState::Queued,
             error: None,
             phase: plan.phase,

@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
 use crate::model::{Drive, Health, Lun, NotificationEvent, OpView, Role};
-use crate::op::Op;
+use crate::op::{Caller, Op};
 use crate::plan::{Explanation, Plan, PoolEntry};
 
 /// Ties a reply to the call that asked.
@@ -200,7 +200,7 @@ pub enum Input {
     /// A client calls. `caller` is for the record.
     Call {
         token: Token,
-        caller: String,
+        caller: Caller,
         command: Command,
     },
     /// Events told that this array may have changed.

@@ -6,7 +6,7 @@ use super::io::{ActId, Command, PersistId, Token};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::id::{DriveId, LunId, Mono, OpId};
-use crate::op::{Op, OpState};
+use crate::op::{Caller, Op, OpState};
 
 /// No freeze within this time after a recovery was first seen to run: kernels 6.11 to 6.17 can
 /// take it for finished (kernel commit "md: prevent incorrect update of resync/recovery offset").
@@ -184,7 +184,7 @@ pub(super) enum ActOwner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
     pub(super) token: Token,
-    pub(super) caller: String,
+    pub(super) caller: Caller,
     pub(super) command: Command,
     /// The first scan whose facts are new enough.
     pub(super) scan: u64,

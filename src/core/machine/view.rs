@@ -119,5 +119,6 @@ pub fn op_view(op: &Op) -> OpView {
         eta_s: op.live.eta_s,
         message: op.message.clone(),
         asked_by: op.asked_by.clone(),
+        asked_uid: op.asked_uid,
     }
 }

@@ -320,6 +320,9 @@ pub struct OpView {
     pub message: String,
     /// Unique bus name and user id of who asked, `kernel`, or `policy`.
     pub asked_by: String,
+    /// User id of who asked; [`None`] when no user did.
+    #[serde(default)]
+    pub asked_uid: Option<u32>,
 }
 
 impl OpView {

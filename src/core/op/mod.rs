@@ -31,6 +31,10 @@ pub struct Op {
     pub origin: Origin,
     /// Who asked, for the record.
     pub asked_by: String,
+    /// User id of who asked; [`None`]: no user did, or an older version wrote this down. Whose
+    /// operation it is decides who may cancel it.
+    #[serde(default)]
+    pub asked_uid: Option<u32>,
     /// Where it stands.
     pub state: OpState,
     /// How it ended; [`None`] while it runs or when it ended well.
@@ -83,6 +87,24 @@ impl Op {
             self.states.remove(1);
         }
         self.states.push(StateChange { state, at });
+    }
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// In words, for the record.
+    pub name: String,
+    /// User id, as the bus vouches for it; [`None`] when no user asks.
+    pub uid: Option<u32>,
+}
+
+impl From<&str> for Caller {
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid: None,
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn running() -> OpView {
         eta_s: Some(180),
         message: "rebuilding /dev/loop2".to_owned(),
         asked_by: ":1.7 uid 0".to_owned(),
+        asked_uid: Some(0),
     }
 }
 

@@ -1,7 +1,5 @@
-//! Who may do what: everybody may look, root may change things.
-//!
-//! On a bus other than the system's the daemon's own user counts as root: such a bus is private
-//! to a test, and the kernel behind the daemon is a simulated one or refuses by itself.
+//! Who may do what: everybody may look, root may do anything, and polkit is asked about the others
+//! ([`super::rights`]). Where polkit is not, root alone may change things.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +9,10 @@ use lun_core::Error;
 use zbus::message::Header;
 use zbus::names::{BusName, UniqueName};
 use zbus::{Connection, fdo};
+
+pub use super::polkit::Patience;
+use super::polkit::Polkit;
+use super::rights::Right;
 
 /// Callers remembered. A unique name is never given twice by a running bus.
 const REMEMBERED: usize = 256;
@@ -22,25 +24,66 @@ pub struct Caller {
     uid: u32,
 }
 
+impl Caller {
+    /// User id.
+    #[must_use]
+    pub const fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (uid {})", self.name, self.uid)
     }
 }
 
+impl From<&Caller> for lun_core::op::Caller {
+    fn from(caller: &Caller) -> Self {
+        Self {
+            name: caller.to_string(),
+            uid: Some(caller.uid),
+        }
+    }
+}
+
+/// About whom polkit is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trusted {
+    /// Root.
+    Root,
+    /// Root, and the user who runs the daemon: on a bus other than the system's, which is private
+    /// to a test, with a kernel that is simulated or refuses by itself.
+    RootAnd(u32),
+    /// Nobody, for tests of this very thing.
+    Nobody,
+}
+
+impl Trusted {
+    const fn includes(self, uid: u32) -> bool {
+        match self {
+            Self::Root => uid == 0,
+            Self::RootAnd(user) => uid == 0 || uid == user,
+            Self::Nobody => false,
+        }
+    }
+}
+
 /// Tells who may do what.
 #[derive(Debug)]
 pub struct Auth {
-    also_root: Option<u32>,
+    trusted: Trusted,
+    polkit: Polkit,
     known: Mutex<HashMap<String, u32>>,
 }
 
 impl Auth {
-    /// `also_root`: a user who counts as root besides root.
+    /// `trusted`: about whom polkit is not asked.
     #[must_use]
-    pub fn new(also_root: Option<u32>) -> Self {
+    pub fn new(trusted: Trusted, patience: Patience) -> Self {
         Self {
-            also_root,
+            trusted,
+            polkit: Polkit::new(patience),
             known: Mutex::new(HashMap::new()),
         }
     }
@@ -72,19 +115,44 @@ impl Auth {
         Ok(Caller { name, uid })
     }
 
-    /// Refuses everybody but root.
+    /// Lets pass who has every one of these rights.
     ///
     /// # Errors
-    /// [`Error::AccessDenied`].
-    pub fn require_root(&self, caller: &Caller, verb: &str, object: &str) -> Result<(), Error> {
-        if caller.uid == 0 || self.also_root == Some(caller.uid) {
+    /// [`Error::AccessDenied`] with the right that is wanting and why it is.
+    pub async fn require(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        caller: &Caller,
+        rights: &[Right],
+        object: &str,
+    ) -> Result<(), Error> {
+        if self.trusted.includes(caller.uid) {
             return Ok(());
         }
-        Err(Error::AccessDenied {
-            verb: verb.to_owned(),
-            object: object.to_owned(),
-            caller: caller.to_string(),
-        })
+        let verb = header.member().map_or("call", |member| member.as_str());
+        for &right in rights {
+            let answer = self
+                .polkit
+                .ask(connection, header, caller.uid, right, object)
+                .await;
+            let action = right.action();
+            match answer {
+                Ok(()) => tracing::info!("{action} is granted to {caller} for {verb} on {object}"),
+                Err(why) => {
+                    let error = Error::AccessDenied {
+                        verb: verb.to_owned(),
+                        object: object.to_owned(),
+                        caller: caller.to_string(),
+                        action: action.to_owned(),
+                        why,
+                    };
+                    tracing::info!("{error}");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn lookup(&self, name: &str) -> Option<u32> {
@@ -101,6 +169,8 @@ fn unknown(caller: &str) -> Error {
         verb: "calling".to_owned(),
         object: "the service".to_owned(),
         caller: caller.to_owned(),
+        action: String::new(),
+        why: "the bus does not tell whose connection it is".to_owned(),
     }
 }
 
@@ -114,29 +184,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_root_and_the_named_user_may_change_things() {
-        let caller = |uid| Caller {
-            name: ":1.7".to_owned(),
-            uid,
-        };
-        let system = Auth::new(None);
-        assert_eq!(system.require_root(&caller(0), "Recover", "md0"), Ok(()));
-        let error = system
-            .require_root(&caller(1000), "Recover", "md0")
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Recover on md0: :1.7 (uid 1000) is not allowed to"
-        );
-        let private = Auth::new(Some(1000));
-        assert_eq!(
-            private.require_root(&caller(1000), "Recover", "md0"),
-            Ok(())
-        );
-        assert!(
-            private
-                .require_root(&caller(1001), "Recover", "md0")
-                .is_err()
-        );
+    fn polkit_is_not_asked_about_root_and_the_user_of_a_private_bus() {
+        assert!(Trusted::Root.includes(0));
+        assert!(!Trusted::Root.includes(1000));
+        assert!(Trusted::RootAnd(1000).includes(0) && Trusted::RootAnd(1000).includes(1000));
+        assert!(!Trusted::RootAnd(1000).includes(1001));
+        assert!(!Trusted::Nobody.includes(0));
     }
 }

@@ -9,7 +9,7 @@ use lun_ipc::names::lun_path;
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
-use super::{Result, SharedContext, json, no_object, word};
+use super::{Result, Right, SharedContext, json, no_object, word};
 
 /// One drive.
 #[derive(Debug)]
@@ -71,7 +71,13 @@ impl DriveObject {
             force: false,
         };
         self.context
-            .change(connection, &header, &self.called()?, command)
+            .change(
+                connection,
+                &header,
+                &[Right::Spare],
+                &self.called()?,
+                command,
+            )
             .await
             .map(drop)
     }
@@ -87,7 +93,13 @@ impl DriveObject {
             drive: self.id.to_string(),
         };
         self.context
-            .change(connection, &header, &self.called()?, command)
+            .change(
+                connection,
+                &header,
+                &[Right::Spare],
+                &self.called()?,
+                command,
+            )
             .await
             .map(drop)
     }

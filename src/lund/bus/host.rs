@@ -11,7 +11,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
-use super::{Result, SharedContext, checked, json, refused, unexpected};
+use super::{Result, Right, SharedContext, checked, json, refused, unexpected};
 use crate::ledger::Filter;
 
 /// Operations in an answer when no limit was given.
@@ -29,7 +29,13 @@ impl ProviderObject {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<()> {
         self.0
-            .change(connection, &header, "the service", Command::Refresh)
+            .change(
+                connection,
+                &header,
+                &[Right::Refresh],
+                "the service",
+                Command::Refresh,
+            )
             .await
             .map(drop)
     }
@@ -40,7 +46,13 @@ impl ProviderObject {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<()> {
         self.0
-            .change(connection, &header, "the service", Command::Reenumerate)
+            .change(
+                connection,
+                &header,
+                &[Right::Refresh],
+                "the service",
+                Command::Reenumerate,
+            )
             .await
             .map(drop)
     }
@@ -106,7 +118,11 @@ impl ProviderObject {
         let SpareOptions { force } = SpareOptions::from_options(&options).map_err(refused)?;
         let name = checked("drive", drive)?;
         let command = Command::SpareAdd { drive: name, force };
-        match self.0.change(connection, &header, drive, command).await? {
+        match self
+            .0
+            .change(connection, &header, &[Right::Spare], drive, command)
+            .await?
+        {
             Reply::Drive(registered) => match registered.id {
                 Some(id) => Ok(drive_path(id)),
                 None => Err(unexpected(&Reply::Drive(registered))),
@@ -125,7 +141,7 @@ impl ProviderObject {
             drive: checked("drive", drive)?,
         };
         self.0
-            .change(connection, &header, drive, command)
+            .change(connection, &header, &[Right::Spare], drive, command)
             .await
             .map(drop)
     }

@@ -11,7 +11,8 @@ use zbus::message::Header;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::{
-    Result, SharedContext, checked, json, no_object, op_path_of, plan_of, refused, unexpected, word,
+    Result, Right, SharedContext, checked, json, no_object, op_path_of, plan_of, refused,
+    unexpected, word,
 };
 
 /// One LUN.
@@ -74,9 +75,14 @@ impl LunObject {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<OwnedObjectPath> {
         let command = self.recovery(&options, false)?;
+        // It may end in rewriting what differs, and may as well end in a rebuild.
+        let rights: &[Right] = match command {
+            Command::Recover { repair: true, .. } => &[Right::Recover, Right::Scrub],
+            _ => &[Right::Recover],
+        };
         let reply = self
             .context
-            .change(connection, &header, &self.called()?, command)
+            .change(connection, &header, rights, &self.called()?, command)
             .await?;
         op_path_of(&reply)
     }
@@ -101,7 +107,13 @@ impl LunObject {
         let command = self.replacement(drive, &options, false)?;
         let reply = self
             .context
-            .change(connection, &header, &self.called()?, command)
+            .change(
+                connection,
+                &header,
+                &[Right::Replace],
+                &self.called()?,
+                command,
+            )
             .await?;
         op_path_of(&reply)
     }
@@ -137,7 +149,13 @@ impl LunObject {
         let command = Command::Verify { lun: self.id };
         let reply = self
             .context
-            .change(connection, &header, &self.called()?, command)
+            .change(
+                connection,
+                &header,
+                &[Right::Scrub],
+                &self.called()?,
+                command,
+            )
             .await?;
         op_path_of(&reply)
     }
@@ -149,7 +167,13 @@ impl LunObject {
     ) -> Result<()> {
         let command = Command::Release { lun: self.id };
         self.context
-            .change(connection, &header, &self.called()?, command)
+            .change(
+                connection,
+                &header,
+                &[Right::Release],
+                &self.called()?,
+                command,
+            )
             .await
             .map(drop)
     }

@@ -6,7 +6,9 @@ mod drive;
 mod host;
 mod lun;
 mod operation;
+mod polkit;
 mod publisher;
+mod rights;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +25,9 @@ use zbus::{Connection, OwnedObjectPath};
 use crate::handle::Handle;
 use crate::past::Past;
 
-pub use auth::Auth;
+pub use auth::{Auth, Patience, Trusted};
 pub use publisher::{claim, serve};
+pub use rights::Right;
 
 /// Answer of a bus method.
 type Result<T, E = CallError> = std::result::Result<T, E>;
@@ -45,21 +48,20 @@ pub struct Context {
 }
 
 impl Context {
-    /// Makes a call for the sender of a message, who must be allowed to change things.
+    /// Makes a call for the sender of a message, who must have these rights.
     async fn change(
         &self,
         connection: &Connection,
         header: &Header<'_>,
+        rights: &[Right],
         object: &str,
         command: Command,
     ) -> Result<Reply> {
-        let verb = header
-            .member()
-            .map_or("call", |member| member.as_str())
-            .to_owned();
         let caller = self.auth.caller(connection, header).await?;
-        self.auth.require_root(&caller, &verb, object)?;
-        Ok(self.handle.call(caller.to_string(), command).await?)
+        self.auth
+            .require(connection, header, &caller, rights, object)
+            .await?;
+        Ok(self.handle.call((&caller).into(), command).await?)
     }
 
     /// Makes a call that changes nothing.
@@ -70,7 +72,7 @@ impl Context {
         command: Command,
     ) -> Result<Reply> {
         let caller = self.auth.caller(connection, header).await?;
-        Ok(self.handle.call(caller.to_string(), command).await?)
+        Ok(self.handle.call((&caller).into(), command).await?)
     }
 }
 

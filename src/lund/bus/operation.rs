@@ -12,7 +12,7 @@ use lun_ipc::{CallError, CancelOptions, Options};
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
-use super::{Result, SharedContext, json, refused, word};
+use super::{Result, Right, SharedContext, json, refused, word};
 
 /// One operation.
 #[derive(Debug)]
@@ -79,8 +79,10 @@ impl AsyncObject {
             release_spare,
         };
         let object = format!("operation {}", self.id);
+        let uid = self.context.auth.caller(connection, &header).await?.uid();
+        let right = Right::to_cancel(&self.context.handle.current().snapshot.ops, self.id, uid);
         self.context
-            .change(connection, &header, &object, command)
+            .change(connection, &header, &[right], &object, command)
             .await
             .map(drop)
     }

@@ -29,6 +29,7 @@ fn op(id: u64, ended: bool) -> Op {
         request: None,
         origin: Origin::Client,
         asked_by: ":1.1 (uid 0)".to_owned(),
+        asked_uid: Some(0),
         state: if ended {
             OpState::Succeeded
         } else {

@@ -296,7 +296,7 @@ impl Rig {
         let token = self.next_token;
         self.tell(|| format!("call {token} {command:?}"));
         self.checks.asked(token, &command, self.life);
-        let caller = format!("client {}", token % 3);
+        let caller = format!("client {}", token % 3).as_str().into();
         self.step(Input::Call {
             token: Token(token),
             caller,
