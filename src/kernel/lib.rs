@@ -3,6 +3,7 @@
 //!
 //! Every call is blocking, is one kernel action or one reading, and decides nothing.
 
+pub mod md_spare;
 pub mod parse;
 pub mod raid_set;
 

@@ -10,6 +10,8 @@ pub(crate) mod lab;
 mod ledger;
 mod lvm;
 mod manners;
+mod native;
+mod program;
 mod recover;
 mod resume;
 mod rights;

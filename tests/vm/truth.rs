@@ -2,56 +2,21 @@
 //! what is recorded of it, and a test of the simulator compares that with what it does itself.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use lun_sim::KernelStyle;
 use lun_sim::truth;
 use lun_vm::{Kernel, Options, Vm};
 
+use super::program;
+
 /// All scenarios, emulated on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// The program that runs the scenarios, built as this test was.
-fn program() -> tempfile::TempDir {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let payload = tempfile::tempdir().unwrap();
-    let built = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--workspace",
-            "--example",
-            "truth",
-        ])
-        .current_dir(root)
-        .status()
-        .unwrap();
-    assert!(built.success());
-    // This test lies in TARGET/debug/deps.
-    let debug = std::env::current_exe().unwrap();
-    let debug = debug.ancestors().nth(2).unwrap();
-    let stripped = Command::new("strip")
-        .args(["--strip-debug", "-o"])
-        .arg(payload.path().join("truth"))
-        .arg(debug.join("examples/truth"))
-        .status()
-        .unwrap();
-    assert!(stripped.success());
-    std::fs::copy(
-        root.join("tests/vm/truth.sh"),
-        payload.path().join("truth.sh"),
-    )
-    .unwrap();
-    payload
-}
 
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn smoke_kernel_does_what_was_recorded() {
-    let payload = program();
+    let payload = program::payload("truth", "truth.sh");
     let mut options = Options::from_env("truth").unwrap();
     options.payload = Some(payload.path().to_owned());
     let style = match options.kernel {

@@ -13,7 +13,8 @@ use super::array::{bitmap, member_dev, member_folder, members};
 use super::read::{names, text};
 use super::tool::{MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
-use super::{Roots, device, ioctl, probe, set};
+use super::{Roots, device, ioctl, probe, set, spare};
+use crate::md_spare::Unusual;
 use crate::{parse, raid_set};
 
 /// How long a spurious EBUSY is borne: kernels before 6.11 give one while the array's thread
@@ -37,7 +38,7 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
             write_value(&md.join("sync_max"), "max")
         }
         Action::MakeReadWrite { array } => hand.make_read_write(array),
-        Action::AddSpare { array, drive } => hand.add(array, drive, "--add-spare"),
+        Action::AddSpare { array, drive } => hand.add_spare(array, drive),
         Action::ReAdd { array, drive } => hand.re_add(array, drive),
         Action::FailMember { array, drive } => hand.fail(array, drive),
         Action::RemoveMember { array, drive } => hand.remove(array, drive),
@@ -185,6 +186,29 @@ impl Hand<'_> {
             | ArrayState::WritePending
             | ArrayState::ActiveIdle
             | ArrayState::Broken => Ok(()),
+        }
+    }
+
+    /// What is plain is done without a child process; a member that has failed and is still listed is not.
+    fn add_spare(&self, array: &str, drive: &Target) -> Result<(), Error> {
+        let listed = member_folder(self.roots, array, &drive.name).is_dir();
+        let place = spare::Place {
+            roots: self.roots,
+            md: &self.md(array)?,
+            array: &self.array_node(array)?,
+            node: &self.drive(drive)?,
+            drive,
+        };
+        let added = match listed {
+            true => Err(Unusual("it is a member".to_owned())),
+            false => spare::add(&place)?,
+        };
+        match added {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                tracing::debug!(array, drive = drive.name, %why, "left to mdadm");
+                self.add(array, drive, "--add-spare")
+            }
         }
     }
 

@@ -14,6 +14,7 @@ mod lvm;
 mod probe;
 mod read;
 mod set;
+mod spare;
 mod superblock;
 #[cfg(test)]
 mod tests;
