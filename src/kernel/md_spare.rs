@@ -261,6 +261,20 @@ impl Template {
     }
 }
 
+/// The event count in the block at [`AT`] of a member; [`None`] where there is no superblock 1.2 with a right
+/// checksum.
+#[must_use]
+pub fn events(block: &[u8]) -> Option<u64> {
+    let this = Template {
+        bytes: block.to_vec(),
+    };
+    let plain = bears_superblock(block)
+        && this.u32(at::MAJOR) == Ok(1)
+        && this.u64(at::SUPER_OFFSET) == Ok(AT / SECTOR)
+        && checksum(block, this.length().ok()?) == this.u32(at::CHECKSUM).ok();
+    plain.then(|| this.u64(at::EVENTS).ok())?
+}
+
 /// Whether a block begins with a superblock of md: of any 1.x, or of 0.90.
 #[must_use]
 pub fn bears_superblock(block: &[u8]) -> bool {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::read::{fact, map, names, text, text_if_there, to_fact};
 use super::tool::Tools;
-use super::{Roots, tool};
-use crate::parse;
+use super::{Roots, direct, tool};
+use crate::{md_spare, parse};
 
 /// Bytes of a sector and of a KiB, the two units of md's files.
 const SECTOR: u64 = 512;
@@ -252,6 +252,13 @@ pub(crate) fn events(roots: &Roots, tools: &Tools, facts: &ArrayFacts) -> Fact<u
         return Fact::Unknown("no member is in sync".to_owned());
     };
     let node = super::device::node(roots, &good.name);
+    // A run of mdadm is for what is less plain: elsewhere that place may be the data's.
+    if facts.metadata == Fact::Known(Metadata::V1(2)) {
+        let block = direct::open(&node).and_then(|member| direct::block(&member, md_spare::AT));
+        if let Some(events) = block.ok().as_deref().and_then(md_spare::events) {
+            return Fact::Known(events);
+        }
+    }
     match super::probe::superblock(tools, &node) {
         Ok(Some(superblock)) => Fact::Known(superblock.events),
         Ok(None) => Fact::Unknown(format!("{} bears no superblock", node.display())),

@@ -22,6 +22,16 @@ pub(crate) fn node(roots: &Roots, name: &str) -> PathBuf {
     roots.dev.join(name.replace('!', "/"))
 }
 
+/// Size of the device with this number, sectors.
+pub(crate) fn sectors(roots: &Roots, dev: DevNo) -> Result<u64, Error> {
+    let path = roots
+        .sys
+        .join("dev/block")
+        .join(dev.to_string())
+        .join("size");
+    parse::number(&path.display().to_string(), &text(&path)?)
+}
+
 /// Reads every device that could be a member or a spare.
 pub(crate) fn read_all(roots: &Roots) -> Result<BTreeMap<DevNo, DeviceFacts>, Error> {
     let class = roots.sys.join("class/block");

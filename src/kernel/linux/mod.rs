@@ -7,6 +7,7 @@ mod array;
 mod async_fd;
 mod bare;
 mod device;
+mod direct;
 mod dm;
 mod identity;
 mod ioctl;

@@ -11,8 +11,8 @@ use lun_core::id::DevNo;
 
 use super::read::{failed, to_fact};
 use super::tool::{MDADM, Tools, WIPEFS};
-use super::{Roots, device};
-use crate::parse;
+use super::{Roots, device, direct};
+use crate::{md_spare, parse};
 
 /// Looks at the device behind a number.
 pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
@@ -25,11 +25,32 @@ pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
         };
     };
     let node = device::node(roots, &name);
+    let signatures = to_fact(signatures(tools, &node));
+    // wipefs knows every format that mdadm knows, and finds the last place of each.
+    let blank = signatures.is_known_and(Vec::is_empty) && !bears_superblock(roots, dev, &node);
     ProbeFacts {
         exclusive: to_fact(is_free(&node)),
-        signatures: to_fact(signatures(tools, &node)),
-        md: to_fact(superblock(tools, &node)),
+        md: match blank {
+            true => Fact::Known(None),
+            false => to_fact(superblock(tools, &node)),
+        },
+        signatures,
     }
+}
+
+/// Whether something that looks like a superblock of md lies where one may; also when that cannot be read.
+fn bears_superblock(roots: &Roots, dev: DevNo, node: &Path) -> bool {
+    let looks = || -> Result<bool, Error> {
+        let unread = |error: io::Error| failed("read", node, &error);
+        let drive = direct::open(node).map_err(unread)?;
+        for at in md_spare::places(device::sectors(roots, dev)?) {
+            if md_spare::bears_superblock(&direct::block(&drive, at).map_err(unread)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    looks().unwrap_or(true)
 }
 
 /// Whether an exclusive open succeeds, that is, nobody has mounted it, swaps on it, or has put a

@@ -3,8 +3,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use lun_core::Error;
@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::array::members;
 use super::read::{failed, text};
-use super::{Roots, device, ioctl};
-use crate::md_spare::{self, AT, BLOCK, Expected, Spare, Template, Unusual};
+use super::{Roots, device, direct, ioctl};
+use crate::md_spare::{self, AT, Expected, Spare, Template, Unusual};
 use crate::parse;
 
 /// Members that must tell the same of the array, where there are so many.
@@ -48,7 +48,7 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
     let Some(lock) = lock(place.node) else {
         return Ok(Err(Unusual("somebody is looking at the drive".to_owned())));
     };
-    let drive = match open(place.node, true) {
+    let drive = match direct::claim(place.node) {
         Ok(drive) => drive,
         Err(error) => return Ok(Err(Unusual(error.to_string()))),
     };
@@ -68,7 +68,7 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
     let added = ioctl::add_spare(place.array, place.drive.dev, number)
         .map_err(|error| failed(&format!("add {} to", place.drive.name), place.array, &error));
     if let Err(error) = added {
-        match open(node, true) {
+        match direct::claim(node) {
             Ok(drive) => erase(&drive, node, &writes),
             Err(error) => tracing::warn!(
                 drive = %node.display(), %error, "a superblock is left on a drive that could not be added"
@@ -89,30 +89,16 @@ fn lock(node: &Path) -> Option<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()
 }
 
-/// Opens a device past the page cache; `ours`: exclusively, for writing.
-fn open(node: &Path, ours: bool) -> io::Result<File> {
-    let flags = libc::O_DIRECT | libc::O_CLOEXEC;
-    let (exclusive, written) = if ours {
-        (libc::O_EXCL, true)
-    } else {
-        (0, false)
-    };
-    OpenOptions::new()
-        .read(true)
-        .write(written)
-        .custom_flags(flags | exclusive)
-        .open(node)
-}
-
 /// Reads everything that is needed and says what is to be written.
 fn prepare(place: &Place<'_>, drive: &File) -> Result<(u32, Writes), Unusual> {
     plain(place.md)?;
     let raid_disks: u32 = attribute(place.md, "raid_disks", parse::number)?;
     let component: u64 = attribute(place.md, "component_size", parse::number)?;
     let (member, template) = template(place, raid_disks, component * SECTORS_PER_KIB)?;
-    let sectors = sectors(place)?;
+    let sectors = device::sectors(place.roots, place.drive.dev)
+        .map_err(|error| Unusual(error.to_string()))?;
     for at in md_spare::places(sectors) {
-        let block = block(drive, at).map_err(|error| unread(place.node, &error))?;
+        let block = direct::block(drive, at).map_err(|error| unread(place.node, &error))?;
         if md_spare::bears_superblock(&block) {
             return Err(Unusual(format!("it bears a superblock of md at byte {at}")));
         }
@@ -130,7 +116,7 @@ fn prepare(place: &Place<'_>, drive: &File) -> Result<(u32, Writes), Unusual> {
     })?;
     let mut writes = Writes::new();
     if let Some(at) = template.bitmap_at()? {
-        let header = block(&member, at).map_err(|error| unread(place.node, &error))?;
+        let header = direct::block(&member, at).map_err(|error| unread(place.node, &error))?;
         writes.push((at, template.bitmap(at, &header)?));
     }
     // The superblock comes last: without it the rest is nothing.
@@ -195,8 +181,8 @@ fn template(
             component_sectors,
             slot,
         };
-        let file = open(&node, false).map_err(|error| unread(&node, &error))?;
-        let read = block(&file, AT).map_err(|error| unread(&node, &error))?;
+        let file = direct::open(&node).map_err(|error| unread(&node, &error))?;
+        let read = direct::block(&file, AT).map_err(|error| unread(&node, &error))?;
         let template = Template::read(&read, &expected)?;
         match &found {
             None => found = Some((file, template)),
@@ -223,15 +209,6 @@ fn good_members(md: &Path) -> Vec<(u32, String)> {
     found
 }
 
-fn sectors(place: &Place<'_>) -> Result<u64, Unusual> {
-    let folder: PathBuf = place
-        .roots
-        .sys
-        .join("dev/block")
-        .join(place.drive.dev.to_string());
-    attribute(&folder, "size", parse::number)
-}
-
 fn attribute<T>(
     folder: &Path,
     name: &str,
@@ -247,37 +224,9 @@ fn unread(node: &Path, error: &dyn std::fmt::Display) -> Unusual {
     Unusual(format!("{}: {error}", node.display()))
 }
 
-/// Memory that a device reads and writes without a copy: it begins at a whole block.
-struct Aligned(Vec<u8>, usize);
-
-impl Aligned {
-    fn new(bytes: usize) -> Self {
-        let room = vec![0; bytes.saturating_add(BLOCK)];
-        let skip = room.as_ptr().align_offset(BLOCK);
-        Self(room, skip)
-    }
-
-    fn of(&mut self, bytes: usize) -> io::Result<&mut [u8]> {
-        self.0
-            .get_mut(self.1..)
-            .and_then(|room| room.get_mut(..bytes))
-            .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
-}
-
-fn block(file: &File, at: u64) -> io::Result<Vec<u8>> {
-    let mut room = Aligned::new(BLOCK);
-    let block = room.of(BLOCK)?;
-    file.read_exact_at(block, at)?;
-    Ok(block.to_vec())
-}
-
 fn write(drive: &File, writes: &Writes) -> io::Result<()> {
     for (at, bytes) in writes {
-        let mut room = Aligned::new(bytes.len());
-        let block = room.of(bytes.len())?;
-        block.copy_from_slice(bytes);
-        drive.write_all_at(block, *at)?;
+        direct::write(drive, *at, bytes)?;
     }
     drive.sync_data()
 }

@@ -5,9 +5,7 @@
 //! that still hangs is not joined by a second one.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +16,9 @@ use lun_core::Error;
 use lun_core::facts::{Fact, RaidSuperblock};
 use lun_core::id::DevNo;
 
-use super::Roots;
 use super::dm::{folder_of, kernel_name};
 use super::read::{failed, text, to_fact};
+use super::{Roots, direct};
 use crate::parse;
 
 /// How many are read at once; a set has up to 253 legs.
@@ -29,8 +27,6 @@ const AT_ONCE: usize = 16;
 const STACK: usize = 128 * 1024;
 /// How long the readings that are made at once may take.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What is read: one block of the largest size that a disk has, and where it must lie in memory.
-const BLOCK: usize = 4096;
 
 /// Devices whose reading has not come back yet.
 #[derive(Debug, Clone, Default)]
@@ -158,20 +154,9 @@ enum Begun<T> {
     Waits(Receiver<Answer<T>>, String),
 }
 
-/// The first block of a device, past the page cache. It may hang as long as the device does.
+/// The first block of a device. It may hang as long as the device does.
 pub(crate) fn block(node: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_DIRECT | libc::O_CLOEXEC)
-        .open(node)?;
-    // Room to begin at a multiple of the block.
-    let mut room = vec![0_u8; BLOCK * 2];
-    let skip = room.as_ptr().align_offset(BLOCK);
-    let block = room
-        .get_mut(skip..skip.saturating_add(BLOCK))
-        .ok_or(io::ErrorKind::OutOfMemory)?;
-    file.read_exact_at(block, 0)?;
-    Ok(block.to_vec())
+    direct::block(&direct::open(node)?, 0)
 }
 
 /// Reads the superblock of a metadata device.
@@ -211,6 +196,6 @@ mod tests {
         let read = superblocks.read(&roots, &[Some(dev)]);
         assert!(begun.elapsed() < PATIENCE);
         assert!(matches!(&read[0], Fact::Unknown(why) if why.contains("still")));
-        drop(OpenOptions::new().write(true).open(&node));
+        drop(std::fs::OpenOptions::new().write(true).open(&node));
     }
 }

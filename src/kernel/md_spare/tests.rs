@@ -122,6 +122,16 @@ fn what_is_not_plain_is_left_to_mdadm() {
 }
 
 #[test]
+fn the_events_of_a_member_are_read() {
+    assert_eq!(events(&member(64)), Some(77));
+    assert_eq!(events(&changed(at::SUPER_OFFSET, &[16])), None);
+    let mut torn = member(0);
+    torn[at::EVENTS] ^= 1;
+    assert_eq!(events(&torn), None);
+    assert_eq!(events(&[0; BLOCK]), None);
+}
+
+#[test]
 fn another_array_does_not_agree() {
     let template = Template::read(&member(FEATURE_BITMAP), &EXPECTED).unwrap();
     for at in [at::SET_UUID, at::BITMAP_OFFSET, at::DATA_OFFSET] {
@@ -198,6 +208,7 @@ proptest! {
                 prop_assert_eq!(spare.len(), BLOCK);
                 prop_assert!(number < 1920);
             }
+            prop_assert!(events(&block).is_some());
             let _ = template.bitmap_at();
             let _ = template.bitmap(bitmap, &block);
         }
