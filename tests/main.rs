@@ -8,6 +8,7 @@
 
 mod bus;
 mod cli;
+mod conformance;
 mod crash;
 mod docs;
 mod rig;

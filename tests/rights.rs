@@ -48,6 +48,14 @@ pub(crate) const TABLE: &[Row] = &[
         "spare",
     ),
     row("Provider", "SpareRemove", &["s", "nonesuch"], "spare"),
+    row("Provider", "QuerySubSystems", &[], ""),
+    row("SubSystem", "Reenumerate", &[], "refresh"),
+    row(
+        "SubSystem",
+        "ReplaceDrive",
+        &["ss", "MEMBER", "nonesuch"],
+        "replace",
+    ),
     row("SubSystem", "QueryLuns", &[], ""),
     row("SubSystem", "QueryDrives", &[], ""),
     row("SubSystem", "QueryControllers", &[], ""),
@@ -65,8 +73,20 @@ pub(crate) const TABLE: &[Row] = &[
     row("Lun", "Release", &[], "release"),
     row("Lun", "QueryPlexes", &[], ""),
     row("Lun", "Describe", &[], ""),
+    row("Lun", "GetIdentificationData", &[], ""),
+    // What is not done here is refused to everybody alike.
+    row("Lun", "SetStatus", &["i", "4"], ""),
+    row("Lun", "AddPlex", &["s", "md1"], ""),
+    row("Lun", "RemovePlex", &["s", "0"], ""),
+    row("Lun", "Extend", &["tas", "1", "0"], ""),
+    row("Lun", "Shrink", &["t", "1"], ""),
+    row("Lun", "Delete", &[], ""),
+    row("Plex", "QueryExtents", &[], ""),
+    row("Plex", "Describe", &[], ""),
+    row("Controller", "QueryAssociatedLuns", &[], ""),
     row("Drive", "SetFlags", &["u", "1"], "spare"),
     row("Drive", "ClearFlags", &["u", "1"], "spare"),
+    row("Drive", "QueryExtents", &[], ""),
     row("Drive", "Describe", &[], ""),
     row("Async", "QueryStatus", &[], ""),
     row("Async", "Wait", &["t", "1"], ""),
@@ -75,16 +95,13 @@ pub(crate) const TABLE: &[Row] = &[
     row("Async", "Cancel", &["a{sv}", "0"], "cancel-other"),
 ];
 
-/// Objects that have properties alone.
-pub(crate) const WITHOUT_METHODS: &[&str] = &["Controller"];
-
-/// What `busctl call` takes for a row, on the object at `path`.
-pub(crate) fn call_of(row: &Row, path: &str) -> Vec<String> {
+/// What `busctl call` takes for a row, on the object at `path`; `member` is a drive that is in use.
+pub(crate) fn call_of(row: &Row, path: &str, member: &str) -> Vec<String> {
     let interface = format!("org.lund.Vds1.{}", row.object);
     ["call", "org.lund.Vds1", path, &interface, row.method]
         .iter()
         .chain(row.arguments)
-        .map(|&word| word.to_owned())
+        .map(|&word| if word == "MEMBER" { member } else { word }.to_owned())
         .collect()
 }
 

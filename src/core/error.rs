@@ -19,6 +19,7 @@ pub enum ObjectKind {
     Drive,
     Operation,
     Spare,
+    Plex,
 }
 
 /// Why a drive cannot serve as a spare.
@@ -212,6 +213,7 @@ impl ObjectKind {
             Self::Drive => "drive",
             Self::Operation => "operation",
             Self::Spare => "spare",
+            Self::Plex => "plex",
         }
     }
 }

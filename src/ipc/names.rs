@@ -30,6 +30,8 @@ pub const SUB_SYSTEM_INTERFACE: &str = "org.lund.Vds1.SubSystem";
 pub const CONTROLLER_INTERFACE: &str = "org.lund.Vds1.Controller";
 /// Interface of a LUN (`IVdsLun`).
 pub const LUN_INTERFACE: &str = "org.lund.Vds1.Lun";
+/// Interface of a plex (`IVdsLunPlex`).
+pub const PLEX_INTERFACE: &str = "org.lund.Vds1.Plex";
 /// Interface of a drive (`IVdsDrive`).
 pub const DRIVE_INTERFACE: &str = "org.lund.Vds1.Drive";
 /// Interface of an operation (`IVdsAsync`).
@@ -38,6 +40,7 @@ pub const ASYNC_INTERFACE: &str = "org.lund.Vds1.Async";
 pub const ERROR_PREFIX: &str = "org.lund.Vds1.Error.";
 
 const LUN_PREFIX: &str = "/org/lund/Vds1/lun/";
+const PLEX_PREFIX: &str = "/org/lund/Vds1/plex/";
 const DRIVE_PREFIX: &str = "/org/lund/Vds1/drive/";
 const OP_PREFIX: &str = "/org/lund/Vds1/op/";
 
@@ -45,6 +48,12 @@ const OP_PREFIX: &str = "/org/lund/Vds1/op/";
 #[must_use]
 pub fn lun_path(id: LunId) -> OwnedObjectPath {
     owned(format!("{LUN_PREFIX}{}", element(id.0)))
+}
+
+/// Path of a plex.
+#[must_use]
+pub fn plex_path(id: Uuid) -> OwnedObjectPath {
+    owned(format!("{PLEX_PREFIX}{}", element(id)))
 }
 
 /// Path of a drive.

@@ -16,7 +16,7 @@ const RULE: &str = r#"polkit.addRule(function(action, subject) {
 fn play(lab: &Lab, user: &str, paths: &BTreeMap<&str, String>) -> Vec<(&'static Row, bool)> {
     let mut script = String::new();
     for row in TABLE {
-        let words = call_of(row, &paths[row.object]).join("' '");
+        let words = call_of(row, &paths[row.object], "loop0").join("' '");
         // The text of the refusal is what a user sees of it.
         let _ = writeln!(
             script,
@@ -52,6 +52,8 @@ fn paths(lab: &Lab) -> BTreeMap<&'static str, String> {
         ("Provider", "/org/lund/Vds1".to_owned()),
         ("SubSystem", find("/subsystem$")),
         ("Lun", find("/lun/.")),
+        ("Controller", find("/controller/md$")),
+        ("Plex", find("/plex/.")),
         ("Drive", find("/drive/.")),
         ("Async", find("/op/.")),
     ])

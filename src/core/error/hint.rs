@@ -20,9 +20,10 @@ impl Error {
                 ObjectKind::Lun => "`lunctl reenumerate` looks for it again, `lunctl ops --all` \
                                     tells what was done to it"
                     .into(),
-                ObjectKind::Drive | ObjectKind::Operation | ObjectKind::Spare => {
-                    not_found(*kind, &[])
-                }
+                ObjectKind::Drive
+                | ObjectKind::Operation
+                | ObjectKind::Spare
+                | ObjectKind::Plex => not_found(*kind, &[]),
             },
             Self::CancelTooLate { op, .. } => format!("`lunctl status {op}` shows how it ended"),
             Self::OperationCanceled { op } => format!(
@@ -186,6 +187,7 @@ fn not_found(kind: ObjectKind, known: &[String]) -> String {
         ObjectKind::Drive => "lunctl drives",
         ObjectKind::Operation => "lunctl ops --all",
         ObjectKind::Spare => "lunctl spare list",
+        ObjectKind::Plex => "lunctl show LUN",
     };
     if known.is_empty() {
         format!("`{command}` shows what there is")

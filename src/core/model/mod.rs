@@ -198,6 +198,9 @@ pub struct Drive {
     pub lun: Option<LunId>,
     /// Bytes; [`None`] when unknown.
     pub size_bytes: Option<u64>,
+    /// Bytes of it that carry its LUN's data; 0 for a drive that carries none, [`None`] when unknown.
+    #[serde(default)]
+    pub used_bytes: Option<u64>,
     /// Registered in the spare pool.
     pub in_pool: bool,
     /// The kernel's words of `state`, or what else is to be known (bad blocks, errors).

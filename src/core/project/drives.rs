@@ -43,7 +43,7 @@ pub(super) fn drives(
             .dev
             .known()
             .and_then(|dev| inventory.devices.get(dev));
-        let mut drive = member_drive(member, device, running, lun);
+        let mut drive = member_drive(array, member, device, running, lun);
         if drive.id.is_none() {
             drive.id = last_known.and_then(|lun| {
                 lun.drives
@@ -157,6 +157,7 @@ fn vds_state(role: Role, failing: bool) -> (Vec<DriveFlag>, DriveStatus, Health)
 }
 
 fn member_drive(
+    array: &ArrayFacts,
     member: &MemberFacts,
     device: Option<&DeviceFacts>,
     running: bool,
@@ -186,8 +187,23 @@ fn member_drive(
         size_bytes: device
             .map(|device| device.size_bytes)
             .or_else(|| member.size_bytes.known().copied()),
+        used_bytes: used_bytes(array, member, role),
         in_pool: false,
         notes: notes(member, role),
+    }
+}
+
+/// Bytes of a member that carry data of its array: `component_size`, or all that is usable where members
+/// differ in size.
+fn used_bytes(array: &ArrayFacts, member: &MemberFacts, role: Role) -> Option<u64> {
+    match role {
+        Role::Spare | Role::Faulty | Role::Journal => Some(0),
+        _ => array
+            .component_bytes
+            .known()
+            .copied()
+            .filter(|bytes| *bytes > 0)
+            .or_else(|| member.size_bytes.known().copied()),
     }
 }
 
@@ -245,6 +261,7 @@ fn empty_slot(slot: u32, lun: LunId) -> Drive {
         health,
         lun: Some(lun),
         size_bytes: None,
+        used_bytes: None,
         in_pool: false,
         notes: Vec::new(),
     }
@@ -280,6 +297,7 @@ pub fn pool_drive(inventory: &Inventory, entry: &PoolEntry) -> Drive {
         health,
         lun: None,
         size_bytes: Some(device.map_or(entry.size_bytes, |device| device.size_bytes)),
+        used_bytes: Some(0),
         in_pool: true,
         notes: entry
             .claimed_by

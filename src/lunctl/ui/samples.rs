@@ -74,6 +74,7 @@ pub(crate) fn drive() -> Drive {
         health: Health::Healthy,
         lun: Some(lun_id()),
         size_bytes: Some(SIZE),
+        used_bytes: Some(SIZE),
         in_pool: false,
         notes: Vec::new(),
     }

@@ -9,6 +9,7 @@ use lun_ipc::names::lun_path;
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
+use super::plex::{Extent, extents};
 use super::{Result, Right, SharedContext, json, no_object, word};
 
 /// One drive.
@@ -59,6 +60,7 @@ impl DriveObject {
 
 #[interface(name = "org.lund.Vds1.Drive")]
 impl DriveObject {
+    /// Sets flags (`IVdsDrive::SetFlags`); `VDS_DRF_HOTSPARE` (1) alone can be set: it joins the spare pool.
     async fn set_flags(
         &self,
         flags: u32,
@@ -82,6 +84,7 @@ impl DriveObject {
             .map(drop)
     }
 
+    /// Clears flags (`IVdsDrive::ClearFlags`); `VDS_DRF_HOTSPARE` (1) alone can be cleared.
     async fn clear_flags(
         &self,
         flags: u32,
@@ -104,25 +107,38 @@ impl DriveObject {
             .map(drop)
     }
 
+    /// The extents of the drive (`IVdsDrive::QueryExtents`): drive, LUN (`/` where it is free), bytes, in
+    /// use; none where they cannot be told.
+    #[zbus(out_args("extents"))]
+    async fn query_extents(&self) -> Result<Vec<Extent>> {
+        self.look(extents)
+    }
+
+    /// The drive, as JSON.
+    #[zbus(out_args("json"))]
     async fn describe(&self) -> Result<String> {
         json(&self.look(Drive::clone)?)
     }
 
+    /// Identity.
     #[zbus(property(emits_changed_signal = "const"))]
     async fn id(&self) -> String {
         self.id.to_string()
     }
 
+    /// The identity rests on a plug, a file or a number, not on the drive.
     #[zbus(property)]
     async fn weak_identity(&self) -> Result<bool> {
         self.look(|drive| drive.weak_identity)
     }
 
+    /// Node, `/dev/sda1`; empty when it is not there.
     #[zbus(property)]
     async fn device(&self) -> Result<String> {
         self.look(|drive| drive.device.clone())
     }
 
+    /// A lasting name.
     #[zbus(property)]
     async fn stable_name(&self) -> Result<String> {
         self.look(|drive| drive.stable_name.clone())
@@ -139,16 +155,19 @@ impl DriveObject {
         })
     }
 
+    /// What it is to its LUN, in a word.
     #[zbus(property)]
     async fn role(&self) -> Result<String> {
         self.look(|drive| word(&drive.role))
     }
 
+    /// `VDS_DRIVE_FLAG`.
     #[zbus(property)]
     async fn flags(&self) -> Result<u32> {
         self.look(|drive| DriveFlag::mask(&drive.flags))
     }
 
+    /// Names of the bits of `Flags`.
     #[zbus(property)]
     async fn flag_names(&self) -> Result<Vec<String>> {
         self.look(|drive| {
@@ -160,21 +179,25 @@ impl DriveObject {
         })
     }
 
+    /// `VDS_DRIVE_STATUS`.
     #[zbus(property)]
     async fn status(&self) -> Result<i32> {
         self.look(|drive| drive.status.value())
     }
 
+    /// Name of `Status`.
     #[zbus(property)]
     async fn status_name(&self) -> Result<String> {
         self.look(|drive| drive.status.name().to_owned())
     }
 
+    /// `VDS_HEALTH`.
     #[zbus(property)]
     async fn health(&self) -> Result<i32> {
         self.look(|drive| drive.health.value())
     }
 
+    /// Name of `Health`.
     #[zbus(property)]
     async fn health_name(&self) -> Result<String> {
         self.look(|drive| drive.health.name().to_owned())
@@ -192,6 +215,19 @@ impl DriveObject {
         self.look(|drive| drive.size_bytes.unwrap_or(0))
     }
 
+    /// Name for people: the node, or the lasting name of a drive that is not there.
+    #[zbus(property)]
+    async fn friendly_name(&self) -> Result<String> {
+        self.called()
+    }
+
+    /// What tells it from all others for good (`pwszIdentification`).
+    #[zbus(property)]
+    async fn identification(&self) -> Result<String> {
+        self.look(|drive| drive.stable_name.clone())
+    }
+
+    /// Registered in the spare pool.
     #[zbus(property)]
     async fn in_pool(&self) -> Result<bool> {
         self.look(|drive| drive.in_pool)

@@ -4,15 +4,16 @@ use lun_core::Error;
 use lun_core::error::ObjectKind;
 use lun_core::id::LunId;
 use lun_core::machine::{Command, Reply};
-use lun_core::model::{Lun, VdsEnum};
-use lun_ipc::names::{controller_path, op_path};
+use lun_core::model::{Driver, Lun, LunStatus, VdsEnum};
+use lun_ipc::names::{SUB_SYSTEM_PATH, controller_path, drive_path, op_path, plex_path};
 use lun_ipc::{Options, RecoverOptions, ReplaceOptions};
+use serde::Serialize;
 use zbus::message::Header;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
 
 use super::{
-    Result, Right, SharedContext, checked, json, no_object, op_path_of, plan_of, refused,
-    unexpected, word,
+    Result, Right, SharedContext, checked, json, no_object, not_supported, op_path_of, plan_of,
+    refused, unexpected, word,
 };
 
 /// One LUN.
@@ -44,6 +45,11 @@ impl LunObject {
         self.look(|lun| lun.name.clone())
     }
 
+    /// What VDS lets a provider change of a LUN and this one leaves to the tool that owns it.
+    fn reshaping(&self, what: &str, why: &str) -> Result<()> {
+        Err(not_supported(&self.called()?, what, why))
+    }
+
     fn recovery(&self, options: &Options, dry_run: bool) -> Result<Command> {
         let RecoverOptions { spare, repair } =
             RecoverOptions::from_options(options).map_err(refused)?;
@@ -68,6 +74,9 @@ impl LunObject {
 
 #[interface(name = "org.lund.Vds1.Lun")]
 impl LunObject {
+    /// Starts recovery (`IVdsLun::Recover`). Options: `spare` (s), the drive to take; `repair` (b), rewrite what
+    /// differs when nothing else is wrong.
+    #[zbus(out_args("operation"))]
     async fn recover(
         &self,
         options: Options,
@@ -87,6 +96,8 @@ impl LunObject {
         op_path_of(&reply)
     }
 
+    /// What `Recover` would do, as JSON.
+    #[zbus(out_args("json"))]
     async fn plan_recover(
         &self,
         options: Options,
@@ -97,6 +108,8 @@ impl LunObject {
         plan_of(&self.context.ask(connection, &header, command).await?)
     }
 
+    /// Moves the data off a drive. Option: `with` (s), the drive to take.
+    #[zbus(out_args("operation"))]
     async fn replace_drive(
         &self,
         drive: &str,
@@ -118,6 +131,8 @@ impl LunObject {
         op_path_of(&reply)
     }
 
+    /// What `ReplaceDrive` would do, as JSON.
+    #[zbus(out_args("json"))]
     async fn plan_replace(
         &self,
         drive: &str,
@@ -129,6 +144,8 @@ impl LunObject {
         plan_of(&self.context.ask(connection, &header, command).await?)
     }
 
+    /// Why the LUN is as it is, what a recovery would do, and what would change that, as JSON.
+    #[zbus(out_args("json"))]
     async fn explain(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -141,6 +158,8 @@ impl LunObject {
         }
     }
 
+    /// Compares all copies.
+    #[zbus(out_args("operation"))]
     async fn verify(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -160,6 +179,7 @@ impl LunObject {
         op_path_of(&reply)
     }
 
+    /// Ends a hold.
     async fn release(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -178,54 +198,179 @@ impl LunObject {
             .map(drop)
     }
 
+    /// The plexes (`IVdsLun::QueryPlexes`), as a JSON array; their objects are in `Plexes`.
+    #[zbus(out_args("json"))]
     async fn query_plexes(&self) -> Result<String> {
         json(&self.look(|lun| lun.plexes.clone())?)
     }
 
+    /// What a disk would answer to an inquiry (`IVdsLun::GetIdentificationData`), as JSON with the fields
+    /// of `VDS_LUN_INFORMATION`.
+    #[zbus(out_args("json"))]
+    async fn get_identification_data(&self) -> Result<String> {
+        json(&self.look(identification)?)
+    }
+
+    /// Moves the LUN to a status (`IVdsLun::SetStatus`). The one that it has can be set; arrays are
+    /// started and stopped by the tool that owns them.
+    #[zbus(name = "SetStatus")]
+    async fn set_status_of(&self, status: i32) -> Result<()> {
+        let wanted = LunStatus::from_value(status).filter(|wanted| *wanted != LunStatus::Unknown);
+        let Some(wanted) = wanted else {
+            return Err(Error::InvalidArgument {
+                what: format!("status {status}"),
+                why: "VDS_LS_ONLINE (1), VDS_LS_NOT_READY (2), VDS_LS_OFFLINE (4) and VDS_LS_FAILED (5) are known".to_owned(),
+            }
+            .into());
+        };
+        let (name, is) = self.look(|lun| (lun.name.clone(), lun.status))?;
+        if wanted == is {
+            return Ok(());
+        }
+        let what = format!("taking it from {} to {}", is.name(), wanted.name());
+        Err(not_supported(
+            &name,
+            &what,
+            "arrays are started and stopped by their own tool",
+        ))
+    }
+
+    /// `VDS_E_NOT_SUPPORTED`: mirrors get another leg by their own tool.
+    #[zbus(name = "AddPlex")]
+    async fn add_plex(&self, lun: &str) -> Result<()> {
+        checked("lun", lun)?;
+        self.reshaping(
+            "adding a plex",
+            "it changes how many copies there are, which is not recovery",
+        )
+    }
+
+    /// `VDS_E_NOT_SUPPORTED`: mirrors lose a leg by their own tool.
+    #[zbus(name = "RemovePlex")]
+    async fn remove_plex(&self, plex: &str) -> Result<()> {
+        checked("plex", plex)?;
+        self.reshaping(
+            "removing a plex",
+            "it takes redundancy away, which is never done here",
+        )
+    }
+
+    /// `VDS_E_NOT_SUPPORTED`: arrays grow by their own tool.
+    async fn extend(&self, bytes: u64, drives: Vec<String>) -> Result<()> {
+        let what = format!("extending by {bytes} bytes onto {} drives", drives.len());
+        self.reshaping(&what, "arrays are grown by their own tool")
+    }
+
+    /// `VDS_E_NOT_SUPPORTED`: arrays shrink by their own tool.
+    async fn shrink(&self, bytes: u64) -> Result<()> {
+        self.reshaping(
+            &format!("shrinking by {bytes} bytes"),
+            "it destroys data, which is never done here",
+        )
+    }
+
+    /// `VDS_E_NOT_SUPPORTED`: nothing here deletes an array.
+    async fn delete(&self) -> Result<()> {
+        self.reshaping("deleting", "it destroys data, which is never done here")
+    }
+
+    /// The LUN, as JSON.
+    #[zbus(out_args("json"))]
     async fn describe(&self) -> Result<String> {
         json(&self.look(Lun::clone)?)
     }
 
+    /// Identity.
     #[zbus(property(emits_changed_signal = "const"))]
     async fn id(&self) -> String {
         self.id.to_string()
     }
 
+    /// Kernel name, `md0`.
     #[zbus(property)]
     async fn name(&self) -> Result<String> {
         self.called()
     }
 
+    /// Node, `/dev/md0`.
     #[zbus(property)]
     async fn device(&self) -> Result<String> {
         self.look(|lun| lun.device.clone())
     }
 
+    /// Name for people (`pwszFriendlyName`): the lasting link if there is one, else the node.
+    #[zbus(property)]
+    async fn friendly_name(&self) -> Result<String> {
+        self.look(|lun| lun.links.first().unwrap_or(&lun.device).clone())
+    }
+
+    /// What tells it from all others for good (`pwszIdentification`).
+    #[zbus(property(emits_changed_signal = "const"))]
+    async fn identification(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// Who may see it (`pwszUnmaskingList`); empty: it is local, and not masked.
+    #[zbus(property(emits_changed_signal = "const"))]
+    async fn unmasking_list(&self) -> &'static str {
+        ""
+    }
+
+    /// Other names, `/dev/md/NAME`.
     #[zbus(property)]
     async fn links(&self) -> Result<Vec<String>> {
         self.look(|lun| lun.links.clone())
     }
 
+    /// The plexes.
+    #[zbus(property)]
+    async fn plexes(&self) -> Result<Vec<OwnedObjectPath>> {
+        self.look(|lun| lun.plexes.iter().map(|plex| plex_path(plex.id)).collect())
+    }
+
+    /// The drives that are attached to it.
+    #[zbus(property)]
+    async fn drives(&self) -> Result<Vec<OwnedObjectPath>> {
+        self.look(|lun| {
+            lun.drives
+                .iter()
+                .filter_map(|d| d.id)
+                .map(drive_path)
+                .collect()
+        })
+    }
+
+    /// The subsystem (`IVdsLun::GetSubSystem`).
+    #[zbus(property(emits_changed_signal = "const"), name = "SubSystem")]
+    async fn sub_system(&self) -> OwnedObjectPath {
+        ObjectPath::from_static_str_unchecked(SUB_SYSTEM_PATH).into()
+    }
+
+    /// The controller: the driver that carries it.
     #[zbus(property)]
     async fn controller(&self) -> Result<OwnedObjectPath> {
         self.look(|lun| ObjectPath::from_static_str_unchecked(controller_path(lun.driver)).into())
     }
 
+    /// The tool that owns its metadata.
     #[zbus(property)]
     async fn managed_by(&self) -> Result<String> {
         self.look(|lun| word(&lun.managed_by))
     }
 
+    /// Level in the words of the kernel.
     #[zbus(property)]
     async fn level(&self) -> Result<String> {
         self.look(|lun| lun.level.clone())
     }
 
+    /// `VDS_LUN_TYPE`.
     #[zbus(property, name = "Type")]
     async fn kind(&self) -> Result<i32> {
         self.look(|lun| lun.kind.value())
     }
 
+    /// Name of `Type`.
     #[zbus(property, name = "TypeName")]
     async fn kind_name(&self) -> Result<String> {
         self.look(|lun| lun.kind.name().to_owned())
@@ -237,61 +382,73 @@ impl LunObject {
         self.look(|lun| lun.size_bytes.unwrap_or(0))
     }
 
+    /// `VDS_LUN_STATUS`.
     #[zbus(property)]
     async fn status(&self) -> Result<i32> {
         self.look(|lun| lun.status.value())
     }
 
+    /// Name of `Status`.
     #[zbus(property)]
     async fn status_name(&self) -> Result<String> {
         self.look(|lun| lun.status.name().to_owned())
     }
 
+    /// `VDS_HEALTH`.
     #[zbus(property)]
     async fn health(&self) -> Result<i32> {
         self.look(|lun| lun.health.value())
     }
 
+    /// Name of `Health`.
     #[zbus(property)]
     async fn health_name(&self) -> Result<String> {
         self.look(|lun| lun.health.name().to_owned())
     }
 
+    /// `VDS_TRANSITION_STATE`.
     #[zbus(property)]
     async fn transition(&self) -> Result<i32> {
         self.look(|lun| lun.transition.value())
     }
 
+    /// Name of `Transition`.
     #[zbus(property)]
     async fn transition_name(&self) -> Result<String> {
         self.look(|lun| lun.transition.name().to_owned())
     }
 
+    /// The level has redundancy.
     #[zbus(property)]
     async fn fault_tolerant(&self) -> Result<bool> {
         self.look(|lun| lun.fault_tolerant)
     }
 
+    /// Recovery is held by an administrator.
     #[zbus(property)]
     async fn held(&self) -> Result<bool> {
         self.look(|lun| lun.held)
     }
 
+    /// Read-only by choice.
     #[zbus(property)]
     async fn read_only(&self) -> Result<bool> {
         self.look(|lun| lun.read_only)
     }
 
+    /// It waits for its first write.
     #[zbus(property)]
     async fn auto_read_only(&self) -> Result<bool> {
         self.look(|lun| lun.auto_read_only)
     }
 
+    /// Word of `sync_action`.
     #[zbus(property, name = "SyncAction")]
     async fn kernel_action(&self) -> Result<String> {
         self.look(|lun| lun.sync.action.clone())
     }
 
+    /// The kernel wants to run that and waits.
     #[zbus(property)]
     async fn sync_queued(&self) -> Result<bool> {
         self.look(|lun| lun.sync.queued)
@@ -315,6 +472,7 @@ impl LunObject {
         self.look(|lun| count_or_unknown(lun.redundancy.losses_survivable))
     }
 
+    /// Devices of which the loss of any one, next, would fail the LUN.
     #[zbus(property)]
     async fn fatal_next(&self) -> Result<Vec<String>> {
         self.look(|lun| lun.redundancy.fatal_next.clone())
@@ -328,6 +486,37 @@ impl LunObject {
                 .as_ref()
                 .map_or_else(no_object, |op| op_path(op.id))
         })
+    }
+}
+
+/// `VDS_LUN_INFORMATION` of an array: a direct access device on the bus of type RAID.
+#[derive(Serialize)]
+struct Identification {
+    version: u32,
+    device_type: u8,
+    device_type_modifier: u8,
+    command_queueing: bool,
+    /// `VDSBusTypeRAID`.
+    bus_type: u32,
+    vendor_id: &'static str,
+    product_id: String,
+    serial_number: String,
+}
+
+fn identification(lun: &Lun) -> Identification {
+    let driver = match lun.driver {
+        Driver::Md => "md",
+        Driver::DmRaid => "device-mapper",
+    };
+    Identification {
+        version: 1,
+        device_type: 0,
+        device_type_modifier: 0,
+        command_queueing: true,
+        bus_type: 8,
+        vendor_id: "Linux",
+        product_id: format!("{driver} {}", lun.level),
+        serial_number: lun.id.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@ mod drive;
 mod host;
 mod lun;
 mod operation;
+mod plex;
 mod polkit;
 mod publisher;
 mod rights;
@@ -127,6 +128,16 @@ fn unexpected(reply: &Reply) -> CallError {
     };
     Error::Internal {
         what: format!("the call was answered with {kind}"),
+    }
+    .into()
+}
+
+/// Why something that VDS knows is not done here.
+fn not_supported(object: &str, what: &str, why: &str) -> CallError {
+    Error::NotSupported {
+        object: object.to_owned(),
+        what: what.to_owned(),
+        why: why.to_owned(),
     }
     .into()
 }

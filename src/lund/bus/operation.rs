@@ -39,11 +39,14 @@ impl AsyncObject {
 
 #[interface(name = "org.lund.Vds1.Async")]
 impl AsyncObject {
+    /// HRESULT (`VDS_E_OPERATION_PENDING` while it runs) and percentage (0 to 99; 100 at the end).
     #[zbus(out_args("hresult", "percent"))]
     async fn query_status(&self) -> Result<(u32, u32)> {
         self.look(|view| (view.hresult.0, view.percent))
     }
 
+    /// Waits for the end, `timeout_ms` 0 for ever. Answers with HRESULT and output type of the operation, or fails with
+    /// `VDS_E_TIMEOUT` while it goes on.
     #[zbus(out_args("hresult", "output_type"))]
     async fn wait(&self, timeout_ms: u64) -> Result<(u32, i32)> {
         let finished = self.context.handle.finished(self.id);
@@ -66,6 +69,7 @@ impl AsyncObject {
         Ok((view.hresult.0, view.async_output.value()))
     }
 
+    /// Asks for its end. Option: `release_spare` (b), give back the drives that it has attached.
     async fn cancel(
         &self,
         options: Options,
@@ -87,60 +91,73 @@ impl AsyncObject {
             .map(drop)
     }
 
+    /// The operation, as JSON.
+    #[zbus(out_args("json"))]
     async fn describe(&self) -> Result<String> {
         json(&self.look(OpView::clone)?)
     }
 
+    /// Number.
     #[zbus(property(emits_changed_signal = "const"))]
     async fn id(&self) -> u64 {
         self.id.0
     }
 
+    /// `recover`, `replace`, `verify` or `repair`.
     #[zbus(property)]
     async fn kind(&self) -> Result<String> {
         self.look(|view| word(&view.kind))
     }
 
+    /// Where it stands.
     #[zbus(property)]
     async fn state(&self) -> Result<String> {
         self.look(|view| view.state.clone())
     }
 
+    /// As of `QueryStatus`.
     #[zbus(property)]
     async fn hresult(&self) -> Result<u32> {
         self.look(|view| view.hresult.0)
     }
 
+    /// Name of `Hresult`.
     #[zbus(property)]
     async fn hresult_name(&self) -> Result<String> {
         self.look(|view| view.hresult_name.clone())
     }
 
+    /// As of `QueryStatus`.
     #[zbus(property)]
     async fn percent(&self) -> Result<u32> {
         self.look(|view| view.percent)
     }
 
+    /// What is being done.
     #[zbus(property)]
     async fn phase(&self) -> Result<String> {
         self.look(|view| word(&view.phase))
     }
 
+    /// Who began it: `client`, `policy` or `kernel`.
     #[zbus(property)]
     async fn origin(&self) -> Result<String> {
         self.look(|view| word(&view.origin))
     }
 
+    /// `VDS_ASYNC_OUTPUT_TYPE`; 56 for a recovery.
     #[zbus(property)]
     async fn output_type(&self) -> Result<i32> {
         self.look(|view| view.async_output.value())
     }
 
+    /// The LUN.
     #[zbus(property)]
     async fn lun(&self) -> Result<OwnedObjectPath> {
         self.look(|view| lun_path(view.lun))
     }
 
+    /// The LUN's name when it began.
     #[zbus(property)]
     async fn lun_name(&self) -> Result<String> {
         self.look(|view| view.lun_name.clone())
@@ -180,6 +197,7 @@ impl AsyncObject {
         })
     }
 
+    /// What happens, or how it ended, in a sentence.
     #[zbus(property)]
     async fn message(&self) -> Result<String> {
         self.look(|view| view.message.clone())

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use lun_core::id::{DriveId, LunId, OpId};
 use lun_core::machine::Snapshot;
-use lun_core::model::{Drive, Driver, Lun, OpView};
+use lun_core::model::{Drive, Driver, Lun, OpView, Plex};
 use lun_ipc::Event;
 use lun_ipc::names::{
     BUS_NAME, DM_CONTROLLER_PATH, LOCK_NAME, MD_CONTROLLER_PATH, ROOT_PATH, SUB_SYSTEM_PATH,
-    drive_path, lun_path, op_path,
+    drive_path, lun_path, op_path, plex_path,
 };
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 use zbus::fdo::{DBusProxy, ObjectManager, Properties, RequestNameFlags, RequestNameReply};
 use zbus::names::WellKnownName;
 use zbus::object_server::{Interface, SignalEmitter};
@@ -27,6 +28,7 @@ use super::drive::DriveObject;
 use super::host::{ControllerObject, ProviderObject, SubSystemObject};
 use super::lun::LunObject;
 use super::operation::AsyncObject;
+use super::plex::PlexObject;
 use crate::handle::{Published, PublisherEnd};
 
 type Values = HashMap<String, OwnedVariant>;
@@ -37,10 +39,14 @@ struct Kept<V> {
     values: Values,
 }
 
+/// A plex, and the drives that carry it.
+type Carried = (Plex, Vec<DriveId>);
+
 struct Publisher {
     connection: Connection,
     context: SharedContext,
     luns: BTreeMap<LunId, Kept<Lun>>,
+    plexes: BTreeMap<(LunId, Uuid), Kept<Carried>>,
     drives: BTreeMap<DriveId, Kept<Drive>>,
     ops: BTreeMap<OpId, Kept<OpView>>,
     provider: Values,
@@ -63,6 +69,7 @@ pub async fn serve(
         connection: connection.clone(),
         context,
         luns: BTreeMap::new(),
+        plexes: BTreeMap::new(),
         drives: BTreeMap::new(),
         ops: BTreeMap::new(),
         provider: Values::new(),
@@ -163,6 +170,15 @@ impl Publisher {
         };
         let luns = snapshot.luns.iter().map(|lun| (lun.id, lun));
         in_step(connection, &mut self.luns, luns, lun_path, lun).await?;
+        let plex = |(lun, id)| PlexObject {
+            context: Arc::clone(context),
+            lun,
+            id,
+        };
+        let plexes = plexes_of(snapshot);
+        let plexes = plexes.iter().map(|(key, source)| (*key, source));
+        let path = |(_, id)| plex_path(id);
+        in_step(connection, &mut self.plexes, plexes, path, plex).await?;
         let drive = |id| DriveObject {
             context: Arc::clone(context),
             id,
@@ -199,6 +215,22 @@ impl Publisher {
         ProviderObject::notification(&emitter, event.event, kind, object, event.seq, &event.text)
             .await
     }
+}
+
+/// The plexes of all LUNs, each with the drives that carry it: a property of its object names them.
+fn plexes_of(snapshot: &Snapshot) -> BTreeMap<(LunId, Uuid), Carried> {
+    let mut plexes = BTreeMap::new();
+    for lun in &snapshot.luns {
+        for plex in &lun.plexes {
+            let carry = lun
+                .drives
+                .iter()
+                .filter(|drive| plex.drives.contains(&drive.device));
+            let drives = carry.filter_map(|drive| drive.id).collect();
+            plexes.insert((lun.id, plex.id), (plex.clone(), drives));
+        }
+    }
+    plexes
 }
 
 const fn controllers() -> [(&'static str, Driver); 2] {
