@@ -29,6 +29,9 @@ install -D -m 0755 "$release/lunctl" "$destdir/usr/bin/lunctl"
 install -D -m 0644 "$here/lund.service" "$destdir/lib/systemd/system/lund.service"
 install -D -m 0644 "$here/org.lund.Vds1.conf" "$destdir/usr/share/dbus-1/system.d/org.lund.Vds1.conf"
 install -D -m 0644 "$here/org.lund.Vds1.policy" "$destdir/usr/share/polkit-1/actions/org.lund.Vds1.policy"
+for interface in "$here"/interfaces/*.xml; do
+    install -D -m 0644 "$interface" "$destdir/usr/share/dbus-1/interfaces/${interface##*/}"
+done
 install -D -m 0644 "$here/org.lund.Vds1.service" \
     "$destdir/usr/share/dbus-1/system-services/org.lund.Vds1.service"
 install -D -m 0644 "$here/completion/lunctl.bash" "$destdir/usr/share/bash-completion/completions/lunctl"

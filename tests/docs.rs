@@ -1,5 +1,6 @@
 //! The documents against what they speak of.
 
+mod bus;
 mod json;
 mod operations;
 mod safety;

@@ -6,6 +6,9 @@ use std::collections::HashMap;
 
 use zbus::{OwnedObjectPath, Result, Variant, proxy};
 
+/// An extent (`VDS_DRIVE_EXTENT`): drive, LUN (`/` where it is free), bytes, in use.
+pub type Extent = (OwnedObjectPath, OwnedObjectPath, u64, bool);
+
 /// Options of a call, `a{sv}`.
 pub type Dict<'a> = HashMap<&'a str, Variant<'a>>;
 
@@ -93,6 +96,14 @@ pub trait Provider {
     default_path = "/org/lund/Vds1/subsystem"
 )]
 pub trait SubSystem {
+    /// Looks for arrays and drives that came or went (`IVdsSubSystem::Reenumerate`).
+    #[zbus(allow_interactive_auth)]
+    fn reenumerate(&self) -> Result<()>;
+
+    /// Moves the data of a drive to another (`IVdsSubSystem::ReplaceDrive`), whichever LUN it is in.
+    #[zbus(allow_interactive_auth)]
+    fn replace_drive(&self, drive: &str, replacement: &str) -> Result<OwnedObjectPath>;
+
     /// Paths of all LUNs.
     fn query_luns(&self) -> Result<Vec<OwnedObjectPath>>;
 
@@ -113,6 +124,10 @@ pub trait SubSystem {
     default_service = "org.lund.Vds1"
 )]
 pub trait Controller {
+    /// Paths of the LUNs that the driver carries (`IVdsController::QueryAssociatedLuns`).
+    #[zbus(name = "QueryAssociatedLuns")]
+    fn query_associated_luns(&self) -> Result<Vec<OwnedObjectPath>>;
+
     /// Name of the driver.
     #[zbus(property)]
     fn friendly_name(&self) -> Result<String>;
@@ -156,6 +171,9 @@ pub trait Lun {
     /// The plexes (`IVdsLun::QueryPlexes`), as a JSON array of `lun_core::model::Plex`.
     fn query_plexes(&self) -> Result<String>;
 
+    /// What a disk would answer to an inquiry (`IVdsLun::GetIdentificationData`), as JSON.
+    fn get_identification_data(&self) -> Result<String>;
+
     /// The LUN, as JSON of `lun_core::model::Lun`.
     fn describe(&self) -> Result<String>;
 
@@ -168,6 +186,16 @@ pub trait Lun {
     fn operation(&self) -> Result<OwnedObjectPath>;
 }
 
+/// A plex: one full copy of a LUN's data (`IVdsLunPlex`).
+#[proxy(interface = "org.lund.Vds1.Plex", default_service = "org.lund.Vds1")]
+pub trait Plex {
+    /// The extents of drives that carry it (`IVdsLunPlex::QueryExtents`).
+    fn query_extents(&self) -> Result<Vec<Extent>>;
+
+    /// The plex, as JSON of `lun_core::model::Plex`.
+    fn describe(&self) -> Result<String>;
+}
+
 /// A drive.
 #[proxy(interface = "org.lund.Vds1.Drive", default_service = "org.lund.Vds1")]
 pub trait Drive {
@@ -178,6 +206,9 @@ pub trait Drive {
     /// Clears flags (`IVdsDrive::ClearFlags`); only `VDS_DRF_HOTSPARE` (1) can be cleared.
     #[zbus(allow_interactive_auth)]
     fn clear_flags(&self, flags: u32) -> Result<()>;
+
+    /// Its extents, used and free (`IVdsDrive::QueryExtents`).
+    fn query_extents(&self) -> Result<Vec<Extent>>;
 
     /// The drive, as JSON of `lun_core::model::Drive`.
     fn describe(&self) -> Result<String>;

@@ -1,10 +1,13 @@
 //! Objects that come, change and go, and the signals that tell of it.
 
 use futures_util::StreamExt as _;
-use lun_ipc::names::{BUS_NAME, LUN_INTERFACE, ROOT_PATH};
+use lun_core::Hresult;
+use lun_core::model::Plex;
+use lun_ipc::names::{BUS_NAME, LUN_INTERFACE, ROOT_PATH, lun_path, plex_path};
+use lun_ipc::proxy::{PlexProxy, SubSystemProxy};
 use zbus::fdo::{ObjectManagerProxy, PropertiesProxy};
 
-use crate::rig::{PATIENCE, User, on};
+use crate::rig::{PATIENCE, User, on, refused, remote};
 
 async fn manager(user: &User) -> ObjectManagerProxy<'static> {
     ObjectManagerProxy::builder(user.client.connection())
@@ -109,5 +112,52 @@ fn a_drive_that_is_plugged_in_again_is_seen() {
         assert!(user.client.drive("sdb").await.is_err());
         user.spare_add("sdb", true).await.unwrap();
         user.client.drive("sdb").await.unwrap();
+    });
+}
+
+#[test]
+fn plexes_are_objects_and_go_with_their_lun() {
+    on("mirror", async |rig, user| {
+        let lun = user.lun("md0").await;
+        let connection = user.client.connection();
+        for plex in &lun.plexes {
+            let proxy = PlexProxy::builder(connection)
+                .path(plex_path(plex.id))
+                .build()
+                .await
+                .unwrap();
+            let extents = proxy.query_extents().await.unwrap();
+            let [(_, of, bytes, true)] = extents.as_slice() else {
+                panic!("{extents:?}")
+            };
+            assert_eq!(*of, lun_path(lun.id));
+            assert!(*bytes >= lun.size_bytes.unwrap());
+            let view: Plex = serde_json::from_str(&proxy.describe().await.unwrap()).unwrap();
+            assert_eq!(&view, plex);
+        }
+        rig.sim.with(|world| world.stop("md0"));
+        user.until("gone", |view| view.luns.is_empty()).await;
+        let objects = manager(&user).await.get_managed_objects().await.unwrap();
+        assert!(
+            objects.keys().all(|path| !path.as_str().contains("/plex/")),
+            "{:?}",
+            objects.keys()
+        );
+    });
+}
+
+#[test]
+fn the_subsystem_replaces_a_drive_wherever_it_is() {
+    on("mirror", async |rig, user| {
+        let subsystem = SubSystemProxy::new(user.client.connection()).await.unwrap();
+        let stray = subsystem.replace_drive("sdc", "sdb").await.map_err(remote);
+        refused(stray, "NotSupported", Hresult::VDS_E_NOT_SUPPORTED);
+        let path = subsystem.replace_drive("sdb", "sdc").await.unwrap();
+        rig.fast();
+        assert_eq!(user.op(path).await.wait().await, Hresult::S_OK);
+        let lun = user.lun("md0").await;
+        assert!(lun.drives.iter().any(|drive| drive.device == "/dev/sdc"));
+        assert!(lun.drives.iter().all(|drive| drive.device != "/dev/sdb"));
+        rig.sound();
     });
 }
