@@ -86,6 +86,8 @@ pub(crate) const TABLE: &[Row] = &[
     row("Controller", "QueryAssociatedLuns", &[], ""),
     row("Drive", "SetFlags", &["u", "1"], "spare"),
     row("Drive", "ClearFlags", &["u", "1"], "spare"),
+    row("Drive", "StartMaintenance", &["u", "1"], "maintenance"),
+    row("Drive", "StopMaintenance", &["u", "1"], "maintenance"),
     row("Drive", "QueryExtents", &[], ""),
     row("Drive", "Describe", &[], ""),
     row("Async", "QueryStatus", &[], ""),

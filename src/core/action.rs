@@ -116,6 +116,8 @@ pub enum Action {
         group: String,
         drive: Target,
     },
+    /// Switches the light of the bay of a disk (`ledctl locate=`, `locate_off=`). No data is touched.
+    Light { drive: Target, on: bool },
     /// Erases every signature of a drive that is a member of nothing (`wipefs --all`). Only for
     /// drives that the plan justified: forced by their owner, or bearing this LUN's superblock.
     Wipe {
@@ -158,7 +160,7 @@ impl Action {
             | Self::ForgetLeg { array, .. }
             | Self::ExtendGroup { array, .. }
             | Self::SetSlot { array, .. } => Some(array),
-            Self::Wipe { .. } => None,
+            Self::Wipe { .. } | Self::Light { .. } => None,
         }
     }
 
@@ -176,6 +178,7 @@ impl Action {
             | Self::ReplaceLeg { drive, .. }
             | Self::ForgetLeg { drive, .. }
             | Self::ExtendGroup { drive, .. }
+            | Self::Light { drive, .. }
             | Self::Wipe { drive, .. } => Some(drive),
             Self::SetSync { .. }
             | Self::RepairVolume { .. }
@@ -242,6 +245,10 @@ impl fmt::Display for Action {
             ),
             Self::ExtendGroup { group, drive, .. } => {
                 write!(f, "add /dev/{} to the volume group {group}", drive.name)
+            }
+            Self::Light { drive, on } => {
+                let how = if *on { "on" } else { "off" };
+                write!(f, "switch the light of /dev/{} {how}", drive.name)
             }
             Self::Wipe { drive, .. } => write!(f, "erase the signatures of /dev/{}", drive.name),
         }

@@ -207,6 +207,14 @@ pub trait Drive {
     #[zbus(allow_interactive_auth)]
     fn clear_flags(&self, flags: u32) -> Result<()>;
 
+    /// Switches the light of its bay on (`IVdsMaintenance::StartMaintenance` with `BlinkLight`, 1).
+    #[zbus(allow_interactive_auth)]
+    fn start_maintenance(&self, operation: u32) -> Result<()>;
+
+    /// Switches it off again.
+    #[zbus(allow_interactive_auth)]
+    fn stop_maintenance(&self, operation: u32) -> Result<()>;
+
     /// Its extents, used and free (`IVdsDrive::QueryExtents`).
     fn query_extents(&self) -> Result<Vec<Extent>>;
 

@@ -399,6 +399,10 @@ impl Performer {
 
 /// What an action works on: the array, or the drive alone.
 fn object_of(action: &Action) -> String {
+    if let Action::Light { drive, .. } = action {
+        // It may be switched while the drive is worked on.
+        return format!("the light of {}", drive.name);
+    }
     match (action.array(), action.drive()) {
         (Some(array), _) => array.to_owned(),
         (None, Some(drive)) => drive.name.clone(),

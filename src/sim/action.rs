@@ -164,6 +164,12 @@ impl World {
                 let result = self.drop_vanished(array, member);
                 on_array(array, result)
             }
+            Action::Light { drive, on } => {
+                if let Some(device) = self.devices.get_mut(&drive.dev) {
+                    device.lit = *on;
+                }
+                Ok(())
+            }
             Action::Wipe { drive, .. } => self.wipe(drive),
             // These are for raid sets of device-mapper alone.
             Action::Revive { .. }
@@ -329,6 +335,7 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
         Action::DropVanished { .. } => ("dropping a vanished member".to_owned(), ""),
         Action::WantReplacement { .. } => ("writing want_replacement".to_owned(), "state"),
         Action::SetSlot { slot, .. } => (format!("writing {slot}"), "slot"),
+        Action::Light { .. } => ("switching a light".to_owned(), ""),
         Action::Wipe { .. } => ("erasing signatures".to_owned(), ""),
         Action::Revive { .. } => ("taking a leg back".to_owned(), ""),
         Action::RepairVolume { .. } => ("replacing legs".to_owned(), ""),

@@ -88,6 +88,7 @@ impl Scenario {
             opened: false,
             signatures: std::collections::BTreeSet::new(),
             superblock: None,
+            lit: false,
             present: true,
             hung: false,
             dead: false,

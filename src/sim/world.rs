@@ -119,6 +119,8 @@ pub struct Device {
     pub signatures: BTreeSet<String>,
     /// md superblock.
     pub superblock: Option<Superblock>,
+    /// The light of its bay is on.
+    pub lit: bool,
     /// Plugged in.
     pub present: bool,
     /// Its input and output hang.

@@ -147,6 +147,27 @@ fn plexes_are_objects_and_go_with_their_lun() {
 }
 
 #[test]
+fn the_light_of_a_bay_is_switched() {
+    on("mirror", async |rig, user| {
+        let drive = user.client.drive("sda").await.unwrap();
+        let lit = || rig.sim.with(|world| world.device("sda").unwrap().lit);
+        drive.start_maintenance(1).await.unwrap();
+        assert!(lit());
+        drive.stop_maintenance(1).await.unwrap();
+        assert!(!lit());
+        for (operation, name, hresult) in [
+            (2, "NotSupported", Hresult::VDS_E_NOT_SUPPORTED),
+            (0, "InvalidArgument", Hresult::E_INVALIDARG),
+            (6, "InvalidArgument", Hresult::E_INVALIDARG),
+        ] {
+            let answer = drive.start_maintenance(operation).await.map_err(remote);
+            refused(answer, name, hresult);
+        }
+        assert!(!lit());
+    });
+}
+
+#[test]
 fn the_subsystem_replaces_a_drive_wherever_it_is() {
     on("mirror", async |rig, user| {
         let subsystem = SubSystemProxy::new(user.client.connection()).await.unwrap();

@@ -110,6 +110,7 @@ impl Machine {
             }
             Command::Explain { lun } => self.explain(lun),
             Command::Release { lun } => return self.release(token, lun),
+            Command::Light { drive, on } => return self.light(token, &drive, on),
             Command::SpareAdd { drive, force } => self.spare_add(&drive, force),
             Command::SpareRemove { drive } => self.spare_remove(&drive),
             Command::Refresh => {
@@ -480,6 +481,7 @@ const fn lun_of(command: &Command) -> Option<LunId> {
         Command::Cancel { .. }
         | Command::SpareAdd { .. }
         | Command::SpareRemove { .. }
+        | Command::Light { .. }
         | Command::Refresh
         | Command::Reenumerate => None,
     }

@@ -427,6 +427,7 @@ impl Machine {
 
     pub(super) fn on_act_late(&mut self, id: ActId) {
         let Some(ActOwner::Op(op)) = self.acts.get(&id).cloned() else {
+            self.light_late(id);
             return self.hold_act_late(id);
         };
         if let Some(Task {
@@ -444,7 +445,7 @@ impl Machine {
         let lun = match &owner {
             Some(ActOwner::Op(op)) => self.ops.get(op).map(|op| op.lun),
             Some(ActOwner::Release { lun, .. } | ActOwner::Reassert { lun }) => Some(*lun),
-            None => None,
+            Some(ActOwner::Light { .. }) | None => None,
         };
         if let Some(lun) = lun {
             self.facts_from.insert(lun, self.scan.started + 1);
@@ -455,6 +456,7 @@ impl Machine {
                 self.released_by_call(lun, token, rest, result);
             }
             Some(ActOwner::Reassert { lun }) => self.reasserted(lun, result),
+            Some(ActOwner::Light { token, .. }) => self.lit(token, result),
             None => {}
         }
     }

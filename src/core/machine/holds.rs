@@ -120,7 +120,7 @@ impl Machine {
         let (lun, asked) = match self.acts.get_mut(&id) {
             Some(ActOwner::Release { lun, token, .. }) => (*lun, token.take()),
             Some(ActOwner::Reassert { lun }) => (*lun, None),
-            Some(ActOwner::Op(_)) | None => return,
+            Some(ActOwner::Op(_) | ActOwner::Light { .. }) | None => return,
         };
         let name = self.luns.get(&lun).map(|entry| entry.array.clone());
         let what = format!(
@@ -190,6 +190,7 @@ impl Machine {
         self.acts.values().any(|owner| match owner {
             ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
             ActOwner::Release { lun, .. } | ActOwner::Reassert { lun } => *lun == id,
+            ActOwner::Light { .. } => false,
         })
     }
 }

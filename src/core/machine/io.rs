@@ -60,6 +60,8 @@ pub enum Command {
     SpareAdd { drive: String, force: bool },
     /// `ClearFlags(HOTSPARE)`.
     SpareRemove { drive: String },
+    /// `IVdsMaintenance` with `BlinkLight`: switches the light of a drive's bay.
+    Light { drive: String, on: bool },
     /// `IVdsHwProvider::Refresh`: re-read everything, accept what the kernel says.
     Refresh,
     /// `Reenumerate`: look for arrays and drives that came or went.

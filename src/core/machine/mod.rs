@@ -13,6 +13,7 @@ mod finish;
 mod holds;
 mod io;
 mod ledger;
+mod lights;
 mod names;
 mod progress;
 #[cfg(test)]

@@ -178,6 +178,8 @@ pub(super) enum ActOwner {
     },
     /// Freezes a held LUN again.
     Reassert { lun: LunId },
+    /// Switches the light of this disk; without a token once the call was told that it takes long.
+    Light { disk: String, token: Option<Token> },
 }
 
 /// A call that waits for facts.

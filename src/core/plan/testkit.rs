@@ -468,6 +468,7 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
         Action::DropVanished { member, .. } => format!("drop {member}"),
         Action::WantReplacement { drive, .. } => format!("want {}", drive.name),
         Action::SetSlot { drive, slot, .. } => format!("slot {}={slot}", drive.name),
+        Action::Light { drive, on } => format!("light {} {on}", drive.name),
         Action::Wipe { drive, .. } => format!("wipe {}", drive.name),
         Action::Revive { drive, .. } => format!("revive {}", drive.name),
         Action::RepairVolume { onto, .. } => {

@@ -11,7 +11,7 @@ use lun_core::facts::{ArrayState, Fact, MemberFacts, MemberState, Slot, SyncComp
 
 use super::array::{bitmap, member_dev, member_folder, members};
 use super::read::{names, text};
-use super::tool::{MDADM, Tools, WIPEFS};
+use super::tool::{LEDCTL, MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
 use super::{Roots, device, ioctl, probe, set, spare};
 use crate::md_spare::Unusual;
@@ -48,6 +48,7 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
             let folder = hand.member(array, drive)?;
             write_value(&folder.join("slot"), &slot.to_string())
         }
+        Action::Light { drive, on } => hand.light(drive, *on),
         Action::Wipe { drive, former } => hand.wipe(drive, former.as_ref()),
         Action::Revive { array, .. }
         | Action::RepairVolume { array, .. }
@@ -409,6 +410,21 @@ impl Hand<'_> {
 
     /// Erases signatures; wipefs opens the drive exclusively itself, so a use that begins after
     /// the check is found too.
+    /// Which enclosures have a light, and how it is told, `ledctl` knows.
+    fn light(&self, drive: &Target, on: bool) -> Result<(), Error> {
+        let node = self.drive(drive)?;
+        if self.tools.find(LEDCTL).is_none() {
+            return Err(Error::NotSupported {
+                object: node.display().to_string(),
+                what: "switching the light of its bay".to_owned(),
+                why: "it takes ledctl, of the package ledmon, which is not installed".to_owned(),
+            });
+        }
+        let word = if on { "locate" } else { "locate_off" };
+        let pattern = format!("{word}={}", node.display());
+        self.tools.run(LEDCTL, &[&pattern]).map(drop)
+    }
+
     fn wipe(&self, drive: &Target, former: Option<&FormerOf>) -> Result<(), Error> {
         let node = self.drive(drive)?;
         Self::require_free(drive, &node)?;

@@ -18,6 +18,9 @@ pub(crate) const MDADM: &str = "mdadm";
 /// Finds and erases signatures.
 pub(crate) const WIPEFS: &str = "wipefs";
 
+/// Switches the lights of enclosures.
+pub(crate) const LEDCTL: &str = "ledctl";
+
 /// Output kept of one stream, bytes; more is read and dropped.
 const KEPT: usize = 64 * 1024;
 /// How often a child that has closed its output is asked whether it has ended.

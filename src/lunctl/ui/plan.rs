@@ -289,6 +289,8 @@ pub(super) fn words(action: &Action) -> String {
         Action::ExtendGroup { group, drive, .. } => {
             format!("add {} to the volume group {group}", node(&drive.name))
         }
+        Action::Light { drive, on: true } => format!("light up {}", node(&drive.name)),
+        Action::Light { drive, .. } => format!("switch off the light of {}", node(&drive.name)),
         Action::Wipe { drive, .. } => format!("erase what is written on {}", node(&drive.name)),
     }
 }

@@ -10,7 +10,12 @@ use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
 use super::plex::{Extent, extents};
-use super::{Result, Right, SharedContext, json, no_object, word};
+use super::{Result, Right, SharedContext, json, no_object, not_supported, word};
+
+/// `VDS_MAINTENANCE_OPERATION`: `BlinkLight`.
+const BLINK_LIGHT: u32 = 1;
+/// The last of them, `Ping`.
+const PING: u32 = 5;
 
 /// One drive.
 #[derive(Debug)]
@@ -42,6 +47,35 @@ impl DriveObject {
             "" => drive.stable_name.clone(),
             device => device.to_owned(),
         })
+    }
+
+    async fn light(
+        &self,
+        operation: u32,
+        on: bool,
+        connection: &Connection,
+        header: &Header<'_>,
+    ) -> Result<()> {
+        let name = self.called()?;
+        if !(BLINK_LIGHT..=PING).contains(&operation) {
+            return Err(Error::InvalidArgument {
+                what: format!("maintenance operation {operation}"),
+                why: "VDS_MAINTENANCE_OPERATION goes from 1 to 5".to_owned(),
+            }
+            .into());
+        }
+        if operation != BLINK_LIGHT {
+            let what = format!("maintenance operation {operation}");
+            return Err(not_supported(&name, &what, "BlinkLight (1) alone is done"));
+        }
+        let command = Command::Light {
+            drive: self.id.to_string(),
+            on,
+        };
+        self.context
+            .change(connection, header, &[Right::Maintenance], &name, command)
+            .await
+            .map(drop)
     }
 
     /// Only the hot spare flag is a caller's to change (`IVdsDrive::SetFlags`).
@@ -105,6 +139,27 @@ impl DriveObject {
             )
             .await
             .map(drop)
+    }
+
+    /// Begins a maintenance (`IVdsMaintenance::StartMaintenance`); `BlinkLight` (1) alone is done: the light
+    /// of the drive's bay, by `ledctl`.
+    async fn start_maintenance(
+        &self,
+        operation: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<()> {
+        self.light(operation, true, connection, &header).await
+    }
+
+    /// Ends a maintenance (`IVdsMaintenance::StopMaintenance`); `BlinkLight` (1) alone is done.
+    async fn stop_maintenance(
+        &self,
+        operation: u32,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<()> {
+        self.light(operation, false, connection, &header).await
     }
 
     /// The extents of the drive (`IVdsDrive::QueryExtents`): drive, LUN (`/` where it is free), bytes, in

@@ -22,11 +22,13 @@ pub enum Right {
     Spare,
     /// Read everything anew.
     Refresh,
+    /// Switch the lights of bays.
+    Maintenance,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Recover,
         Self::CancelOwn,
         Self::CancelOther,
@@ -35,6 +37,7 @@ impl Right {
         Self::Release,
         Self::Spare,
         Self::Refresh,
+        Self::Maintenance,
     ];
 
     /// Its action of polkit.
@@ -49,6 +52,7 @@ impl Right {
             Self::Release => "org.lund.Vds1.release",
             Self::Spare => "org.lund.Vds1.spare",
             Self::Refresh => "org.lund.Vds1.refresh",
+            Self::Maintenance => "org.lund.Vds1.maintenance",
         }
     }
 
@@ -82,6 +86,28 @@ mod tests {
         let mut sorted = described.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, rights);
+    }
+
+    fn asked_by(id: u64, uid: Option<u32>) -> OpView {
+        let view = serde_json::json!({
+            "id": id, "kind": "recover", "async_output": "VDS_ASYNCOUT_RECOVERLUN",
+            "lun": uuid::Uuid::nil(), "lun_name": "md0", "state": "running",
+            "hresult": "0x80042409", "hresult_name": "VDS_E_OPERATION_PENDING", "percent": 0,
+            "phase": "rebuild", "origin": "client", "spare": null, "started_at_ms": 0,
+            "ended_at_ms": null, "rate_bytes_per_s": null, "eta_s": null, "message": "",
+            "asked_by": "somebody", "asked_uid": uid
+        });
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn only_who_asked_cancels_by_the_right_of_owners() {
+        let ops = [asked_by(1, Some(1000)), asked_by(2, None)];
+        let right = |op, uid| Right::to_cancel(&ops, OpId(op), uid);
+        assert_eq!(right(1, 1000), Right::CancelOwn);
+        assert_eq!(right(1, 1001), Right::CancelOther);
+        assert_eq!(right(2, 1000), Right::CancelOther, "the kernel's");
+        assert_eq!(right(3, 1000), Right::CancelOther, "there is none");
     }
 
     #[test]

@@ -163,6 +163,7 @@ impl World {
             opened: false,
             signatures: std::collections::BTreeSet::new(),
             superblock: None,
+            lit: false,
             present: true,
             hung: self.drive(drive).is_some_and(|d| d.hung),
             dead: !self.is_there(drive),

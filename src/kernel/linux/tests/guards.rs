@@ -139,3 +139,35 @@ fn the_last_guards_hold() {
             .starts_with("faulty")
     );
 }
+
+/// Whether a bay has a light is known to `ledctl` alone.
+#[test]
+fn a_light_takes_ledctl_and_the_disk_that_was_meant() {
+    let machine = Machine::new();
+    machine.loop_disk(2, "/var/d2");
+    let light = |on| Action::Light {
+        drive: machine.target("loop2"),
+        on,
+    };
+    let refused = machine.act(&light(true)).unwrap_err();
+    assert!(matches!(refused, Error::NotSupported { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("ledmon"), "{refused}");
+    machine.tool("ledctl", "exit 0");
+    machine.act(&light(true)).unwrap();
+    machine.act(&light(false)).unwrap();
+    let node = machine.path("dev/loop2").display().to_string();
+    let want = format!("ledctl locate={node}\nledctl locate_off={node}");
+    assert_eq!(machine.get("log").trim(), want);
+    machine.tool("ledctl", "echo 'no enclosure' >&2; exit 1");
+    let refused = machine.act(&light(true)).unwrap_err();
+    assert!(refused.to_string().contains("no enclosure"), "{refused}");
+    let stale = Action::Light {
+        drive: lun_core::action::Target {
+            id: lun_core::id::DriveId::derive("serial", "another"),
+            ..machine.target("loop2")
+        },
+        on: true,
+    };
+    let refused = machine.act(&stale).unwrap_err();
+    assert!(matches!(refused, Error::DriveRefused { .. }), "{refused:?}");
+}
