@@ -26,7 +26,7 @@ done
 
 install -D -m 0755 "$release/lund" "$destdir/usr/sbin/lund"
 install -D -m 0755 "$release/lunctl" "$destdir/usr/bin/lunctl"
-install -D -m 0644 "$here/lund.service" "$destdir/lib/systemd/system/lund.service"
+install -D -m 0644 "$here/lund.service" "$destdir/usr/lib/systemd/system/lund.service"
 install -D -m 0644 "$here/org.lund.Vds1.conf" "$destdir/usr/share/dbus-1/system.d/org.lund.Vds1.conf"
 install -D -m 0644 "$here/org.lund.Vds1.policy" "$destdir/usr/share/polkit-1/actions/org.lund.Vds1.policy"
 for interface in "$here"/interfaces/*.xml; do
@@ -34,6 +34,7 @@ for interface in "$here"/interfaces/*.xml; do
 done
 install -D -m 0644 "$here/org.lund.Vds1.service" \
     "$destdir/usr/share/dbus-1/system-services/org.lund.Vds1.service"
+install -D -m 0644 "$here/lund.catalog" "$destdir/usr/lib/systemd/catalog/lund.catalog"
 install -D -m 0644 "$here/completion/lunctl.bash" "$destdir/usr/share/bash-completion/completions/lunctl"
 install -D -m 0644 "$here/completion/_lunctl" "$destdir/usr/share/zsh/vendor-completions/_lunctl"
 install -D -m 0644 "$here/completion/lunctl.fish" "$destdir/usr/share/fish/vendor_completions.d/lunctl.fish"
@@ -49,4 +50,5 @@ fi
 if [ -z "$destdir" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     systemctl reload dbus.service
+    journalctl --update-catalog
 fi

@@ -4,20 +4,24 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use lun_core::Hresult;
+use lun_core::facts::Inventory;
 use lun_core::model::{Lun, OpView};
 use lun_ipc::names::BUS_NAME;
 use lun_ipc::proxy::AsyncProxy;
 use lun_ipc::{CancelOptions, Client, ClientError, HostView, RecoverOptions, RemoteError};
 use lun_ipc::{ReplaceOptions, SpareOptions};
+use lun_kernel::{Hint, Watch};
 use lun_sim::{SimKernel, World, scenario};
 use lund::bus::Patience;
+use lund::config::Config;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use zbus::message::Type;
@@ -73,15 +77,82 @@ struct Service {
     thread: JoinHandle<()>,
 }
 
+/// What stalls the daemon's loop for as long as somebody holds it.
+type Gate = Arc<Mutex<()>>;
+
+/// Waits for the gate in each turn of the loop, and holds the loop's thread meanwhile.
+struct GatedWatch {
+    watch: Box<dyn Watch>,
+    gate: Gate,
+}
+
+impl Watch for GatedWatch {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Hint> + '_>> {
+        let (watch, gate) = (&mut self.watch, &self.gate);
+        Box::pin(async move {
+            // A test that failed while it held the gate has opened it.
+            drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            watch.next().await
+        })
+    }
+
+    fn follow(&mut self, inventory: &Inventory) {
+        self.watch.follow(inventory);
+    }
+}
+
+/// The service manager of a daemon, and what it may ask.
+struct Manager {
+    watchdog: Option<Duration>,
+    gate: Gate,
+    reloads: tokio::sync::mpsc::Sender<Config>,
+    messages: std::sync::mpsc::Receiver<String>,
+}
+
+impl Manager {
+    fn new(watchdog: Option<Duration>) -> (Self, lund::Settings) {
+        let (reload, reloads) = tokio::sync::mpsc::channel(1);
+        let (tell, messages) = std::sync::mpsc::channel();
+        let tell = move |states: &[lund::notify::NotifyState<'_>]| {
+            for state in states {
+                // A test that is over listens no more.
+                let _ = tell.send(state.to_string());
+            }
+        };
+        let settings = lund::Settings {
+            config: Config::default(),
+            reloads,
+            metrics: None,
+            notifier: lund::notify::Notifier::to(Box::new(tell), watchdog),
+        };
+        let manager = Self {
+            watchdog,
+            gate: Gate::default(),
+            reloads: reload,
+            messages,
+        };
+        (manager, settings)
+    }
+}
+
 /// The daemon in a thread of its own, until it is told to stop.
-fn serve(sim: SimKernel, bus: lund::Bus, state: PathBuf, stopped: oneshot::Receiver<()>) {
+fn serve(
+    settings: lund::Settings,
+    (sim, gate): (SimKernel, Gate),
+    bus: lund::Bus,
+    state: PathBuf,
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let watch = Box::new(sim.watch());
+    let watch = Box::new(GatedWatch {
+        watch: Box::new(sim.watch()),
+        gate,
+    });
     let ended = runtime.block_on(lund::run(
-        lund::config::Config::default(),
+        settings,
         &state,
         bus,
         Arc::new(sim),
@@ -102,21 +173,28 @@ pub(crate) struct Rig {
     service: Option<Service>,
     /// Polkit is asked about every caller, and has this long to answer.
     judged: Option<Patience>,
+    manager: Manager,
 }
 
 impl Rig {
     /// Starts the daemon on this machine; its sync threads are slow.
     pub(crate) fn start(world: World) -> Self {
-        Self::with_rights(world, None)
+        Self::with(world, None, None)
     }
 
     /// Starts a daemon that asks polkit about every caller, root too.
     pub(crate) fn judged(world: World, patience: Patience) -> Self {
-        Self::with_rights(world, Some(patience))
+        Self::with(world, Some(patience), None)
     }
 
-    fn with_rights(world: World, judged: Option<Patience>) -> Self {
+    /// Starts a daemon under a service manager that wants to be fed.
+    pub(crate) fn watched(world: World, watchdog: Option<Duration>) -> Self {
+        Self::with(world, None, watchdog)
+    }
+
+    fn with(world: World, judged: Option<Patience>, watchdog: Option<Duration>) -> Self {
         let mut rig = Self {
+            manager: Manager::new(watchdog).0,
             sim: SimKernel::real_time(world, SLOW),
             bus: PrivateBus::start(),
             state: TempDir::new().unwrap(),
@@ -137,7 +215,10 @@ impl Rig {
             None => lund::Bus::Address(address),
         };
         let state = self.state.path().to_path_buf();
-        let thread = std::thread::spawn(move || serve(sim, bus, state, stopped));
+        let (manager, settings) = Manager::new(self.manager.watchdog);
+        let gate = Arc::clone(&manager.gate);
+        self.manager = manager;
+        let thread = std::thread::spawn(move || serve(settings, (sim, gate), bus, state, stopped));
         self.service = Some(Service { stop, thread });
         block_on(wait_for_name(&self.bus.address, true));
     }
@@ -150,6 +231,31 @@ impl Rig {
             // The bus notices a moment later that its connection is closed.
             block_on(wait_for_name(&self.bus.address, false));
         }
+    }
+
+    /// Whether the service manager is told this within some time; what it was told before is over.
+    pub(crate) fn told(&self, what: &str, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.manager.messages.recv_timeout(left) {
+                Ok(message) if message.contains(what) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Does something while the daemon's loop stands still.
+    pub(crate) fn while_stalled(&self, act: impl FnOnce()) {
+        let held = self.manager.gate.lock().unwrap();
+        act();
+        drop(held);
+    }
+
+    /// The configuration was read anew.
+    pub(crate) fn reload(&self, config: Config) {
+        self.manager.reloads.try_send(config).unwrap();
     }
 
     /// Address of the bus.

@@ -1,6 +1,6 @@
 //! The command line of the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::Parser;
 use lun_kernel::{Kernel, Watch};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
-use crate::{Bus, Error, config, logging, run};
+use crate::notify::Notifier;
+use crate::{Bus, Error, Settings, config, logging, notify, run};
 
 /// Threads for blocking readings; one thread is left when nothing happens.
 const READERS: usize = 8;
@@ -39,6 +41,10 @@ pub struct Args {
     )]
     state_dir: PathBuf,
 
+    /// Folder of the metrics; without it none are written.
+    #[arg(long, env = "RUNTIME_DIRECTORY", value_name = "PATH")]
+    run_dir: Option<PathBuf>,
+
     /// Serves a simulated kernel in this state instead of the real one.
     #[cfg(feature = "sim")]
     #[arg(long, value_name = "SCENARIO")]
@@ -54,12 +60,7 @@ pub struct Args {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let named = args.config.is_some();
-    let path = args
-        .config
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(config::DEFAULT_PATH));
-    let config = config::load(&path, named);
+    let config = config::load(&config_path(&args), args.config.is_some());
     logging::start(config.log_level);
     stay_small();
     match start(&args, config) {
@@ -69,6 +70,11 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn config_path(args: &Args) -> PathBuf {
+    let path = args.config.as_deref();
+    path.unwrap_or(Path::new(config::DEFAULT_PATH)).to_owned()
 }
 
 /// Without huge pages: where they are `always` on, one behind a thread's stack that happens to be
@@ -94,9 +100,19 @@ fn start(args: &Args, config: config::Config) -> Result<(), Error> {
             what: "signals cannot be received",
             source,
         })?;
+        let reloads = reloads(config_path(args), args.config.is_some());
+        let settings = Settings {
+            config,
+            reloads: reloads.map_err(|source| Error::Setup {
+                what: "signals cannot be received",
+                source,
+            })?,
+            metrics: args.run_dir.clone(),
+            notifier: Notifier::new(),
+        };
         let (kernel, watch) = kernel(args)?;
         run(
-            config,
+            settings,
             &args.state_dir,
             Bus::from(args.bus.as_str()),
             kernel,
@@ -108,6 +124,27 @@ fn start(args: &Args, config: config::Config) -> Result<(), Error> {
     // A reading that hangs in the kernel must not keep the daemon from ending.
     runtime.shutdown_background();
     outcome
+}
+
+/// The configuration, read anew at each SIGHUP and away from the loop: a file may be slow.
+fn reloads(path: PathBuf, named: bool) -> std::io::Result<mpsc::Receiver<config::Config>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (read, reloads) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            notify::reloading();
+            let path = path.clone();
+            let loading = tokio::task::spawn_blocking(move || config::load(&path, named));
+            let config = match loading.await {
+                Ok(config) => config,
+                Err(error) => return tracing::error!("the configuration is read no more: {error}"),
+            };
+            if read.send(config).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reloads)
 }
 
 /// Done when the service manager, or somebody at the keyboard, asks for an end.

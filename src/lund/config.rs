@@ -132,6 +132,16 @@ pub fn load(path: &Path, named: bool) -> Config {
     }
 }
 
+/// What one file means, over the defaults; `path` is for the error.
+///
+/// # Errors
+/// A mistake in it.
+pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let mut config = Config::default();
+    apply(&mut config, path, text)?;
+    Ok(config)
+}
+
 fn try_load(path: &Path, named: bool) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     match std::fs::read_to_string(path) {

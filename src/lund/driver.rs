@@ -6,16 +6,22 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use lun_core::id::{LunId, OpId};
 use lun_core::machine::{Effect, Input, LedgerState, Machine, Snapshot};
+use lun_core::model::NotificationEvent;
 use lun_core::policy::Policy;
 use lun_kernel::{Hint, Watch};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::effects::Performer;
 use crate::handle::Request;
+use crate::logging;
+use crate::news::Kind;
 use crate::notify::Notifier;
+use crate::tell;
 
 /// Hints of one burst are gathered this long, so that a storm of events costs a few scans a
 /// second and not thousands.
@@ -34,7 +40,12 @@ pub struct Driver {
     clock: Clock,
     performer: Performer,
     notifier: Notifier,
-    config_error: Option<String>,
+    /// Why the configuration on the disk is not in force, or nothing.
+    config_error: String,
+    /// The ledger was told to be degraded.
+    ledger_degraded: bool,
+    /// The service manager was told that clients may call.
+    told_ready: bool,
     /// Told once the first scan is in and shown (or cannot be had).
     first_scan: Option<oneshot::Sender<()>>,
     /// The first scan is in.
@@ -49,6 +60,8 @@ pub struct Sources {
     pub results: mpsc::UnboundedReceiver<Input>,
     /// Events of the kernel.
     pub watch: Box<dyn Watch>,
+    /// The configuration, each time that it was read anew.
+    pub reloads: mpsc::Receiver<Config>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -63,6 +76,7 @@ enum Turn {
     Result(Input),
     Hint(Hint),
     Request(Request),
+    Reload(Config),
     Timer,
 }
 
@@ -72,15 +86,18 @@ impl Driver {
     pub fn new(
         policy: Policy,
         performer: Performer,
-        config_error: Option<String>,
+        notifier: Notifier,
+        config_error: String,
         first_scan: oneshot::Sender<()>,
     ) -> Self {
         Self {
             machine: Machine::new(policy),
             clock: Clock::new(),
             performer,
-            notifier: Notifier::new(),
+            notifier,
             config_error,
+            ledger_degraded: false,
+            told_ready: false,
             first_scan: Some(first_scan),
             scanned: false,
         }
@@ -102,7 +119,6 @@ impl Driver {
         let mut shutdown = pin!(shutdown);
         let mut bus = pin!(bus);
         let mut hints_from = Instant::now();
-        let mut told_ready = false;
         self.step(Input::Start(Box::new(remembered)));
         let outcome = loop {
             let wake = self.wake_at();
@@ -114,14 +130,15 @@ impl Driver {
                 biased;
                 () = &mut shutdown => Turn::Stop,
                 result = &mut bus => Turn::Bus(result),
-                Ok(()) = &mut ready, if !told_ready => {
-                    told_ready = true;
+                Ok(()) = &mut ready, if !self.told_ready => {
+                    self.told_ready = true;
                     self.notifier.ready();
                     continue;
                 }
                 Some(input) = sources.results.recv() => Turn::Result(input),
                 hint = hint => Turn::Hint(hint),
                 Some(request) = sources.requests.recv() => Turn::Request(request),
+                Some(config) = sources.reloads.recv() => Turn::Reload(config),
                 () = sleep_until(wake) => Turn::Timer,
             };
             match turn {
@@ -135,6 +152,7 @@ impl Driver {
                     }
                 }
                 Turn::Request(request) => self.on_request(request),
+                Turn::Reload(config) => self.on_reload(config),
                 Turn::Timer => {
                     if self
                         .machine
@@ -160,19 +178,85 @@ impl Driver {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         if effects.contains(&Effect::Publish) {
             let snapshot = self.machine.snapshot();
-            self.tell_status(&snapshot);
-            self.performer.publish(snapshot);
+            self.show(snapshot);
             if self.scanned {
                 self.tell_scanned();
             }
         }
         for effect in effects {
-            self.performer.perform(effect);
+            match effect {
+                Effect::Notify {
+                    event,
+                    lun,
+                    op,
+                    text,
+                } => self.tell(event, lun, op, text),
+                effect => self.performer.perform(effect),
+            }
         }
     }
 
-    fn tell_status(&mut self, snapshot: &Snapshot) {
-        self.notifier.status(snapshot, self.config_error.as_deref());
+    fn show(&mut self, snapshot: Snapshot) {
+        self.notifier.status(&snapshot, &self.config_error);
+        self.performer.publish(snapshot, self.config_error.clone());
+    }
+
+    /// Puts a notification into the journal, with fields to search by, and passes it on.
+    fn tell(
+        &mut self,
+        event: Option<NotificationEvent>,
+        lun: Option<LunId>,
+        op: Option<OpId>,
+        text: String,
+    ) {
+        let view = op.and_then(|op| self.machine.op_view(op));
+        let about = lun.or(view.as_ref().map(|view| view.lun));
+        let degraded = self.machine.ledger_degraded().is_some();
+        let kind = match (lun, op, degraded) {
+            (None, None, true) if !self.ledger_degraded => Kind::LedgerDegraded,
+            (None, None, false) if self.ledger_degraded => Kind::LedgerRestored,
+            _ => Kind::of(
+                event,
+                lun.and_then(|id| self.machine.lun(id)),
+                view.as_ref(),
+            ),
+        };
+        self.ledger_degraded = degraded;
+        tell!(
+            kind,
+            LUN = about.and_then(|id| self.machine.lun_name(id)),
+            OP = op.map(|op| op.0),
+            HRESULT = view.as_ref().map(|view| view.hresult_name.as_str()),
+            DRIVE = view.as_ref().and_then(|view| view.spare.as_deref()),
+            "{text}"
+        );
+        self.performer.notify(event, lun, op, text);
+    }
+
+    /// A configuration with a mistake changes nothing but what is said about it.
+    fn on_reload(&mut self, config: Config) {
+        if let Some(error) = config.error {
+            self.config_error = format!("{error}; what was in force before still is");
+            let text = &self.config_error;
+            tell!(
+                Kind::ConfigRefused,
+                "the configuration is not in force: {text}"
+            );
+        } else {
+            self.config_error.clear();
+            logging::set_level(config.log_level);
+            self.performer.retain(config.retention);
+            tell!(
+                Kind::ConfigLoaded,
+                "the configuration was read anew and is in force"
+            );
+            self.step(Input::Policy(config.policy));
+        }
+        // Clients are shown it now, whatever the machine still waits for.
+        self.show(self.machine.snapshot());
+        if self.told_ready {
+            self.notifier.ready();
+        }
     }
 
     fn on_result(&mut self, input: Input, watch: &mut dyn Watch) {

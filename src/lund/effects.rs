@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::handle::{Answer, EventLog, Published};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Retention};
 
 /// Actions that may be under way at once. Each has a thread, and a thread that writes `frozen` to
 /// an array with a hanging member may never come back.
@@ -121,16 +121,22 @@ impl Performer {
     }
 
     /// Shows clients a new snapshot.
-    pub fn publish(&self, snapshot: Snapshot) {
+    pub fn publish(&self, snapshot: Snapshot, config_error: String) {
         self.snapshots.send_modify(|published| {
             *published = Arc::new(Published {
                 generation: published.generation + 1,
                 snapshot,
+                config_error,
             });
         });
     }
 
-    /// Carries out one effect, [`Effect::Publish`] apart, which needs the machine.
+    /// Tells the ledger how much to keep.
+    pub fn retain(&self, retention: Retention) {
+        self.ledger.retain(retention);
+    }
+
+    /// Carries out one effect; those that need the machine are the driver's.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Scan {
@@ -154,13 +160,8 @@ impl Performer {
             } => self.act(id, action, deadline_ms),
             Effect::Persist { id, record } => self.persist(id, record),
             Effect::Reply { token, result } => self.reply(token, result),
-            Effect::Publish => {}
-            Effect::Notify {
-                event,
-                lun,
-                op,
-                text,
-            } => self.notify(event, lun, op, text),
+            // The driver's, who has the machine.
+            Effect::Publish | Effect::Notify { .. } => {}
         }
     }
 
@@ -358,30 +359,14 @@ impl Performer {
         }
     }
 
-    /// Puts a notification into the journal, the memory and the signal.
-    fn notify(
+    /// Puts a notification into the memory, the ledger and the signal.
+    pub fn notify(
         &self,
         event: Option<NotificationEvent>,
         lun: Option<LunId>,
         op: Option<OpId>,
         text: String,
     ) {
-        let published = Arc::clone(&self.snapshots.borrow());
-        let lun_name = lun.and_then(|id| {
-            let found = published.snapshot.luns.iter().find(|lun| lun.id == id);
-            found.map(|lun| lun.name.as_str())
-        });
-        let view = op.and_then(|id| published.snapshot.ops.iter().find(|view| view.id == id));
-        let hresult = view.map(|view| view.hresult_name.as_str());
-        let drive = view.and_then(|view| view.spare.as_deref());
-        let number = op.map(|op| op.0);
-        tracing::info!(
-            LUN = lun_name,
-            OP = number,
-            HRESULT = hresult,
-            DRIVE = drive,
-            "{text}"
-        );
         let event = self.events.push(Event {
             seq: 0,
             at_ms: wall_now(),

@@ -26,6 +26,8 @@ pub struct Published {
     pub generation: u64,
     /// What clients may see.
     pub snapshot: Snapshot,
+    /// Why the configuration on the disk is not in force, or nothing.
+    pub config_error: String,
 }
 
 /// A call's answer, and the publication that shows its effect.

@@ -11,11 +11,13 @@ pub mod effects;
 pub mod handle;
 pub mod ledger;
 pub mod logging;
+pub mod metrics;
+pub mod news;
 pub mod notify;
 pub mod past;
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lun_kernel::{Kernel, Watch};
@@ -27,6 +29,7 @@ use driver::{Driver, Sources};
 use effects::Performer;
 use handle::DriverEnd;
 use ledger::{Ledger, Opened};
+use notify::Notifier;
 
 /// Why the daemon ends other than by being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -79,22 +82,50 @@ impl From<&str> for Bus {
     }
 }
 
+/// What the daemon is started with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Configuration in force.
+    pub config: Config,
+    /// The same, each time that it was read anew.
+    pub reloads: mpsc::Receiver<Config>,
+    /// Folder of the metrics; [`None`]: none are written.
+    pub metrics: Option<PathBuf>,
+    /// The service manager.
+    pub notifier: Notifier,
+}
+
+impl From<Config> for Settings {
+    fn from(config: Config) -> Self {
+        Self {
+            config,
+            // Nobody reads it anew.
+            reloads: mpsc::channel(1).1,
+            metrics: None,
+            notifier: Notifier::new(),
+        }
+    }
+}
+
 /// Runs the daemon on a kernel, real or simulated, until `shutdown` is done.
 ///
 /// # Errors
 /// When another daemon runs, or the bus does not work.
 pub async fn run(
-    config: Config,
+    settings: impl Into<Settings>,
     state_dir: &Path,
     bus: Bus,
     kernel: Arc<dyn Kernel>,
     watch: Box<dyn Watch>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let config_error = config.error.as_ref().map(ToString::to_string);
-    if let Some(error) = &config_error {
-        tracing::error!("the configuration is not in force, defaults are: {error}");
-    }
+    let Settings {
+        config,
+        reloads,
+        metrics,
+        notifier,
+    } = settings.into();
+    let config_error = config.error.as_ref().map(refused).unwrap_or_default();
     let Opened {
         ledger,
         reader,
@@ -108,14 +139,7 @@ pub async fn run(
     let connection = connect(&bus).await?;
     // Before anything is looked at or done: two must never act at once.
     bus::claim(&connection).await?;
-    let (trusted, patience) = match &bus {
-        Bus::System => (Trusted::Root, Patience::default()),
-        Bus::Session | Bus::Address(_) => {
-            let user = nix::unistd::geteuid().as_raw();
-            (Trusted::RootAnd(user), Patience::default())
-        }
-        Bus::Judged(_, patience) => (Trusted::Nobody, *patience),
-    };
+    let (trusted, patience) = rights(&bus);
     let (handle, driver_end, publisher_end) = handle::channels(last_event);
     let DriverEnd {
         requests,
@@ -123,12 +147,15 @@ pub async fn run(
         events,
         to_bus,
     } = driver_end;
+    let metrics = metrics.map(|folder| {
+        let keep = metrics::keep(folder, publisher_end.snapshots.clone());
+        tokio::spawn(keep).abort_handle()
+    });
     let context = Context {
         past: past::Past::new(handle.clone(), reader),
         handle,
         auth: Auth::new(trusted, patience),
         provider,
-        config_error: config_error.clone().unwrap_or_default(),
     };
     let (scanned, first_scan) = oneshot::channel();
     let (on_bus, ready) = oneshot::channel();
@@ -141,15 +168,41 @@ pub async fn run(
     );
     let (results_in, results) = mpsc::unbounded_channel();
     let performer = Performer::new(kernel, ledger, results_in, snapshots, events, to_bus);
-    let driver = Driver::new(config.policy, performer, config_error, scanned);
+    let driver = Driver::new(config.policy, performer, notifier, config_error, scanned);
     let sources = Sources {
         requests,
         results,
         watch,
+        reloads,
     };
     let outcome = driver.run(state, sources, bus, ready, shutdown).await;
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
     connection.graceful_shutdown().await;
     outcome
+}
+
+/// Tells that the configuration is not in force, and what is instead.
+fn refused(error: &config::ConfigError) -> String {
+    let told = format!("{error}; the defaults are");
+    crate::tell!(
+        news::Kind::ConfigRefused,
+        "the configuration is not in force: {told}"
+    );
+    told
+}
+
+/// About whom polkit is not asked on a bus, and how long it has for the others.
+fn rights(bus: &Bus) -> (Trusted, Patience) {
+    match bus {
+        Bus::System => (Trusted::Root, Patience::default()),
+        Bus::Session | Bus::Address(_) => {
+            let user = nix::unistd::geteuid().as_raw();
+            (Trusted::RootAnd(user), Patience::default())
+        }
+        Bus::Judged(_, patience) => (Trusted::Nobody, *patience),
+    }
 }
 
 async fn connect(bus: &Bus) -> Result<zbus::Connection, Error> {

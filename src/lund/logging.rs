@@ -3,21 +3,42 @@
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging. Lines below `level` are dropped; of the libraries only warnings are kept.
-pub fn start(level: Level) {
+/// The filter of the running daemon; unset where nobody started logging, as in tests.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Drops lines below `level` from now on.
+pub fn set_level(level: Level) {
+    let Some(handle) = FILTER.get() else {
+        return;
+    };
+    if let Err(error) = handle.reload(filter(level)) {
+        tracing::error!("log.level stays as it was: {error}");
+    }
+}
+
+/// Of the libraries only warnings are kept.
+fn filter(level: Level) -> Targets {
     let own = LevelFilter::from_level(level);
-    let filter = Targets::new()
+    Targets::new()
         .with_default(LevelFilter::WARN.min(own))
         .with_target("lund", own)
         .with_target("lun_kernel", own)
-        .with_target("lun_sim", own);
+        .with_target("lun_sim", own)
+}
+
+/// Starts logging. Lines below `level` are dropped; of the libraries only warnings are kept.
+pub fn start(level: Level) {
+    let (filter, handle) = reload::Layer::new(filter(level));
     let registry = tracing_subscriber::registry().with(filter);
     let journal = stderr_is_journal()
         .then(tracing_journald::layer)
@@ -32,8 +53,9 @@ pub fn start(level: Level) {
             )
             .try_init(),
     };
-    if outcome.is_err() {
-        tracing::debug!("logging was started before");
+    match outcome {
+        Ok(()) => drop(FILTER.set(handle)),
+        Err(_) => tracing::debug!("logging was started before"),
     }
 }
 

@@ -1,43 +1,64 @@
-//! The service manager: readiness, a status line in human words, and the watchdog.
+//! The service manager: readiness, reloads, a status line in human words, and the watchdog.
 
 use std::time::Duration;
 
 use lun_core::machine::Snapshot;
-use lun_core::model::{Health, LunStatus};
-use sd_notify::NotifyState;
+use lun_core::model::{Health, Lun, LunStatus};
 use tokio::time::Instant;
+
+pub use sd_notify::NotifyState;
 
 /// No more often than this, whatever the unit says.
 const FEED_AT_MOST_EVERY: Duration = Duration::from_secs(30);
+/// LUNs that are named in the status line.
+const NAMED: usize = 4;
+
+/// Where messages to the service manager go.
+type Tell = Box<dyn Fn(&[NotifyState<'_>]) + Send>;
 
 /// What the service manager was told last.
-#[derive(Debug)]
 pub struct Notifier {
     /// Half of the watchdog's time; [`None`] without a watchdog.
     interval: Option<Duration>,
     fed_at: Instant,
     status: String,
+    tell: Tell,
+}
+
+impl std::fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notifier")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Notifier {
     /// Looks whether the service manager watches.
     #[must_use]
     pub fn new() -> Self {
+        Self::to(Box::new(tell), sd_notify::watchdog_enabled())
+    }
+
+    /// Tells somebody else, who watches with this much patience.
+    #[must_use]
+    pub fn to(tell: Tell, watchdog: Option<Duration>) -> Self {
         Self {
-            interval: sd_notify::watchdog_enabled().map(|whole| whole / 2),
+            interval: watchdog.map(|whole| whole / 2),
             fed_at: Instant::now(),
             status: String::new(),
+            tell,
         }
     }
 
-    /// The service answers calls from now on.
+    /// The service answers calls from now on, or again after [`reloading`].
     pub fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        (self.tell)(&[NotifyState::Ready]);
     }
 
     /// The service is on its way out.
     pub fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
+        (self.tell)(&[NotifyState::Stopping]);
     }
 
     /// When the loop has to turn at the latest for the watchdog's sake.
@@ -54,15 +75,15 @@ impl Notifier {
         let now = Instant::now();
         if now.duration_since(self.fed_at) >= interval.min(FEED_AT_MOST_EVERY) {
             self.fed_at = now;
-            tell(&[NotifyState::Watchdog]);
+            (self.tell)(&[NotifyState::Watchdog]);
         }
     }
 
     /// Tells the status line, if it is another than before.
-    pub fn status(&mut self, snapshot: &Snapshot, config_error: Option<&str>) {
+    pub fn status(&mut self, snapshot: &Snapshot, config_error: &str) {
         let text = status_text(snapshot, config_error);
         if text != self.status {
-            tell(&[NotifyState::Status(&text)]);
+            (self.tell)(&[NotifyState::Status(&text)]);
             self.status = text;
         }
     }
@@ -74,6 +95,15 @@ impl Default for Notifier {
     }
 }
 
+/// The configuration is about to be read anew; [`Notifier::ready`] ends it. The time lets systemd
+/// from 253 on (`Type=notify-reload`) tell this from a message that was on its way.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("the service manager is not told of the reload: {error}"),
+    }
+}
+
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("the service manager cannot be told: {error}");
@@ -82,43 +112,54 @@ fn tell(states: &[NotifyState<'_>]) {
 
 /// One line about everything, the worst first.
 #[must_use]
-pub fn status_text(snapshot: &Snapshot, config_error: Option<&str>) -> String {
+pub fn status_text(snapshot: &Snapshot, config_error: &str) -> String {
     let luns = &snapshot.luns;
-    let failed = luns
-        .iter()
-        .filter(|lun| lun.status == LunStatus::Failed)
-        .count();
-    let unwell = luns
-        .iter()
-        .filter(|lun| lun.status != LunStatus::Failed && lun.health != Health::Healthy)
-        .count();
+    let failed = |lun: &&Lun| lun.status == LunStatus::Failed || lun.health == Health::Failed;
     let mut parts = Vec::new();
-    if let Some(error) = config_error {
-        parts.push(format!("configuration not in force ({error})"));
+    if !config_error.is_empty() {
+        parts.push(format!("configuration not in force ({config_error})"));
     }
     if let Some(reason) = &snapshot.ledger_degraded {
         parts.push(format!("ledger degraded ({reason})"));
     }
-    parts.push(match luns.len() {
-        0 => "no LUNs".to_owned(),
-        1 => "1 LUN".to_owned(),
-        many => format!("{many} LUNs"),
-    });
-    if failed > 0 {
-        parts.push(format!("{failed} failed"));
-    }
-    if unwell > 0 {
-        parts.push(format!("{unwell} not healthy"));
-    }
-    for op in snapshot
-        .ops
+    parts.extend(named("failed", luns.iter().filter(failed)));
+    let unwell = luns
         .iter()
-        .filter(|op| op.ended_at_ms.is_none())
-        .take(4)
-    {
-        parts.push(format!("{} {} {} %", op.lun_name, op.state, op.percent));
+        .filter(|lun| !failed(lun) && lun.health != Health::Healthy);
+    parts.extend(named("not healthy", unwell));
+    parts.extend(named("held", luns.iter().filter(|lun| lun.held)));
+    let well = luns.iter().all(|lun| lun.health == Health::Healthy);
+    parts.push(match (luns.len(), well) {
+        (0, _) => "no LUNs".to_owned(),
+        (1, true) => "1 LUN, healthy".to_owned(),
+        (1, false) => "1 LUN".to_owned(),
+        (many, true) => format!("{many} LUNs, all healthy"),
+        (many, false) => format!("{many} LUNs"),
+    });
+    let running = snapshot.ops.iter().filter(|op| op.ended_at_ms.is_none());
+    for op in running.take(NAMED) {
+        let left = op.eta_s.map_or_else(String::new, |s| match s {
+            0..120 => format!(", {s} s left"),
+            _ => format!(", {} min left", s.div_ceil(60)),
+        });
+        parts.push(format!(
+            "operation {} on {} {} {} %{left}",
+            op.id, op.lun_name, op.state, op.percent
+        ));
     }
-    parts.join(", ")
+    parts.join("; ")
+}
+
+/// `failed: md0, md1 and 3 more`, or nothing.
+fn named<'a>(what: &str, luns: impl Iterator<Item = &'a Lun>) -> Option<String> {
+    let names: Vec<&str> = luns.map(|lun| lun.name.as_str()).collect();
+    let shown = names.get(..NAMED).unwrap_or(&names).join(", ");
+    let rest = names.len().saturating_sub(NAMED);
+    match (names.len(), rest) {
+        (0, _) => None,
+        (_, 0) => Some(format!("{what}: {shown}")),
+        _ => Some(format!("{what}: {shown} and {rest} more")),
+    }
 }
 
 #[cfg(test)]
@@ -132,9 +173,9 @@ mod tests {
             ..Snapshot::default()
         };
         assert_eq!(
-            status_text(&snapshot, Some("lund.toml:2: no")),
-            "configuration not in force (lund.toml:2: no), ledger degraded (read-only file \
-             system), no LUNs"
+            status_text(&snapshot, "lund.toml:2: no"),
+            "configuration not in force (lund.toml:2: no); ledger degraded (read-only file \
+             system); no LUNs"
         );
     }
 }

@@ -3,6 +3,7 @@
 mod cancel;
 mod errors;
 mod junk;
+mod manners;
 mod objects;
 mod recover;
 mod rights;

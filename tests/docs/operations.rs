@@ -29,7 +29,7 @@ fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn what_the_guides_say_to_type_does_what_they_say() {
     let mut ran = 0;
-    for path in ["docs/operations.md", "docs/troubleshooting.md"] {
+    for path in ["README.md", "docs/operations.md", "docs/troubleshooting.md"] {
         for (machine, lines) in blocks(&document(path)) {
             let (name, slow) = match machine.strip_suffix(", slow") {
                 Some(name) => (name, true),

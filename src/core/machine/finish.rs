@@ -304,7 +304,7 @@ impl Machine {
     }
 
     /// Keeps only so many finished operations.
-    fn forget_old(&mut self) {
+    pub(super) fn forget_old(&mut self) {
         let finished: Vec<OpId> = self
             .ops
             .values()

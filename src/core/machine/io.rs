@@ -11,6 +11,7 @@ use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
 use crate::model::{Drive, Health, Lun, NotificationEvent, OpView, Role};
 use crate::op::{Caller, Op};
 use crate::plan::{Explanation, Plan, PoolEntry};
+use crate::policy::Policy;
 
 /// Ties a reply to the call that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,6 +233,8 @@ pub enum Input {
     },
     /// The moment of [`Machine::next_wake`](super::Machine) has come.
     Timer,
+    /// The configuration was read anew.
+    Policy(Policy),
     /// The daemon is about to end in good order: what is known goes into the ledger.
     Stop,
 }

@@ -187,6 +187,7 @@ impl Machine {
             Input::ActLate { id } => self.on_act_late(id),
             Input::Persisted { id, result } => self.on_persisted(id, result),
             Input::Timer => self.on_timer(),
+            Input::Policy(policy) => self.on_policy(policy),
             Input::Stop => {
                 self.farewell();
                 return std::mem::take(&mut self.out);
@@ -266,6 +267,14 @@ impl Machine {
             let text = format!("the ledger is degraded, going on in memory: {why}");
             self.notify(None, None, None, text);
         }
+    }
+
+    /// Other tunables, from now on. What is under way goes on; what is counted or timed by them is
+    /// counted and timed anew.
+    fn on_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        self.forget_old();
+        self.changed = true;
     }
 
     fn on_timer(&mut self) {

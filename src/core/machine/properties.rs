@@ -295,6 +295,11 @@ impl Rig {
             7..=9 => self.answer_ledger(pick != 0),
             10 => self.answer_progress(fortune),
             11 | 12 => self.call(pick),
+            13 if pick % 4 == 0 => self.give(Input::Policy(Policy {
+                verify_after: pick % 8 == 0,
+                keep_finished: 10 + pick,
+                ..Policy::default()
+            })),
             13 => self.give(Input::DirtyArray(MD0.into())),
             14 => match self.desk.acts.first() {
                 Some((id, _)) => self.give(Input::ActLate { id: *id }),

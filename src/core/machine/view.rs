@@ -68,6 +68,19 @@ impl Machine {
         self.ledger_degraded.as_deref()
     }
 
+    /// A LUN as it is now, without its operation; [`None`] once it is gone.
+    #[must_use]
+    pub fn lun(&self, id: crate::id::LunId) -> Option<&Lun> {
+        self.luns.get(&id).map(|entry| &entry.lun)
+    }
+
+    /// Name of a LUN that is here, or was.
+    #[must_use]
+    pub fn lun_name(&self, id: crate::id::LunId) -> Option<&str> {
+        let here = self.luns.get(&id).map(|entry| entry.lun.name.as_str());
+        here.or_else(|| self.gone.get(&id).map(|seen| seen.name.as_str()))
+    }
+
     pub(super) fn running_op(&self, lun: crate::id::LunId) -> Option<OpView> {
         let op = self
             .ops
@@ -76,7 +89,9 @@ impl Machine {
         Some(op_view(op))
     }
 
-    pub(super) fn op_view(&self, id: OpId) -> Option<OpView> {
+    /// An operation, running or remembered, as it is now.
+    #[must_use]
+    pub fn op_view(&self, id: OpId) -> Option<OpView> {
         self.ops.get(&id).map(op_view)
     }
 }

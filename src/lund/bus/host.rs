@@ -233,9 +233,9 @@ impl ProviderObject {
     }
 
     /// What is wrong with the configuration, so that it is not in force; empty when nothing is.
-    #[zbus(property(emits_changed_signal = "const"))]
-    async fn config_error(&self) -> &str {
-        &self.0.config_error
+    #[zbus(property)]
+    async fn config_error(&self) -> String {
+        self.0.handle.current().config_error.clone()
     }
 }
 

@@ -44,8 +44,6 @@ pub struct Context {
     pub auth: Auth,
     /// The provider's lasting GUID.
     pub provider: Uuid,
-    /// Why the configuration is not in force, or nothing.
-    pub config_error: String,
 }
 
 impl Context {

@@ -120,6 +120,11 @@ impl Ledger {
         self.shared.event(event);
     }
 
+    /// Keeps so much from now on.
+    pub fn retain(&self, retention: Retention) {
+        self.shared.retain(retention);
+    }
+
     /// Writes what is queued, waiting for it up to `patience`. Answers whether all was written.
     pub fn close(self, patience: Duration) -> bool {
         self.shared.close(patience)

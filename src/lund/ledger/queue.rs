@@ -13,6 +13,7 @@ use lun_core::op::{Live, Op};
 use lun_ipc::Event;
 
 use super::Answer;
+use super::prune::Retention;
 use super::store::Store;
 
 /// How long the thread waits for more before it ends.
@@ -44,6 +45,7 @@ struct Queue {
     /// Unfinished operations as they were told last.
     told: std::collections::BTreeMap<lun_core::id::OpId, Op>,
     suspect: Option<String>,
+    retention: Option<Retention>,
     answer: Option<Arc<Mutex<Answer>>>,
     running: bool,
     closing: bool,
@@ -94,6 +96,13 @@ impl Shared {
         self.start(queue);
     }
 
+    /// Keeps so much from now on.
+    pub(super) fn retain(self: &Arc<Self>, retention: Retention) {
+        let mut queue = guard(&self.queue);
+        queue.retention = Some(retention);
+        self.start(queue);
+    }
+
     /// Writes what is queued, waiting for it up to `patience`. Answers whether all was written.
     pub(super) fn close(self: &Arc<Self>, patience: Duration) -> bool {
         let mut queue = guard(&self.queue);
@@ -133,10 +142,16 @@ impl Shared {
             let waited = self
                 .more
                 .wait_timeout_while(guard(&self.queue), pause, |queue| {
-                    queue.jobs.is_empty() && !queue.closing && queue.suspect.is_none()
+                    queue.jobs.is_empty()
+                        && !queue.closing
+                        && queue.suspect.is_none()
+                        && queue.retention.is_none()
                 });
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if let Some(why) = queue.suspect.take() {
+            if let Some(retention) = queue.retention.take() {
+                drop(queue);
+                guard(&self.store).retain(retention);
+            } else if let Some(why) = queue.suspect.take() {
                 drop(queue);
                 let error = guard(&self.store).condemn(why);
                 self.answer(vec![PersistId::OWN], &Err(error));
@@ -201,7 +216,8 @@ impl Shared {
         }
         drop(store);
         let mut queue = guard(&self.queue);
-        if more || !queue.jobs.is_empty() || queue.suspect.is_some() {
+        let told = queue.suspect.is_some() || queue.retention.is_some();
+        if more || told || !queue.jobs.is_empty() {
             return false;
         }
         queue.running = false;

@@ -188,6 +188,11 @@ impl Store {
         self.failed("check", Failure::corrupt(why))
     }
 
+    /// Keeps so much from now on.
+    pub(super) fn retain(&mut self, retention: Retention) {
+        self.retention = retention;
+    }
+
     /// Forgets a little of what is too old or too much; `true` when there is more.
     pub(super) fn prune(&mut self) -> bool {
         let Ok(connection) = &self.database else {
