@@ -241,6 +241,10 @@ fn busy_cancelled_and_timed_out_are_told_apart() {
             .error("VDS_E_OPERATION_CANCELED");
         assert_eq!(json(rig, "show md0").await.exits(0).json()["held"], true);
         rig.fast();
+        let held = json(rig, "release --all").await.exits(0).json();
+        assert_eq!(held["luns"][0]["name"], "md0", "{held:#}");
+        let none = json(rig, "release --all").await.exits(0).json();
+        assert_eq!(none["luns"].as_array().map(Vec::len), Some(0), "{none:#}");
         json(rig, "release md0").await.exits(0);
         user.until_lun("md0", "healthy", |lun| lun.health == Health::Healthy)
             .await;

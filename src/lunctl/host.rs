@@ -65,11 +65,20 @@ impl Host {
         Ok(ours)
     }
 
-    /// The same failure; one to reach the service says where to look.
+    /// The commands that a text advises, as they have to be typed here to be about that host.
+    pub(crate) fn advice(&self, text: &str) -> String {
+        let Self(host) = self;
+        text.replace("`lunctl ", &format!("`lunctl -H {host} "))
+            .replace("`systemctl ", &format!("`systemctl -H {host} "))
+            .replace("`journalctl ", &format!("`ssh {host} journalctl "))
+    }
+
+    /// The same failure, with advice about that host; one to reach the service says where to look.
     pub(crate) fn advise(&self, failure: Failure) -> Failure {
         let Self(host) = self;
         if failure.exit != UNREACHABLE {
-            return failure;
+            let hint = failure.hint.as_deref().map(|hint| self.advice(hint));
+            return Failure { hint, ..failure };
         }
         failure.hint(format!(
             "run `ssh {host} systemctl status lund`; systemd-stdio-bridge must be there too"
@@ -92,6 +101,18 @@ mod tests {
         ] {
             assert_eq!(name.parse(), Ok(Host(name.to_owned())));
         }
+    }
+
+    #[test]
+    fn advice_is_about_the_other_host() {
+        let far = Host("root@far".to_owned());
+        let here =
+            "`lunctl wait 7` waits; `systemctl status lund`, `journalctl -k`, `wipefs /dev/sdb`";
+        assert_eq!(
+            far.advice(here),
+            "`lunctl -H root@far wait 7` waits; `systemctl -H root@far status lund`, \
+             `ssh root@far journalctl -k`, `wipefs /dev/sdb`"
+        );
     }
 
     #[test]

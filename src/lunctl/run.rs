@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(not_understood(&arguments, &error)),
     };
-    let ui = Ui::new(cli.json);
+    let ui = Ui::new(cli.json).about(cli.host.clone());
     let code = match execute(&cli, &ui) {
         Ok(code) => code,
         Err(failure) => report(&ui, &failure),

@@ -67,13 +67,19 @@ fn another_hosts_service_answers() {
             ssh.arguments().as_deref(),
             Some("-xT\n--\nroot@far\nsystemd-stdio-bridge\n")
         );
+        let none = ssh.run("spare list -H far").await.exits(0).stdout;
+        assert!(none.contains("`lunctl -H far spare add DRIVE`"), "{none}");
         ssh.run("spare add sdc --host=far").await.exits(0);
         // Signals come over the bridge too.
         let op = ssh.run("recover md0 --wait --json -H far").await.exits(0);
         assert_eq!(op.json()["state"], "succeeded", "{op:?}");
-        // Advice is given as for this host.
+        // What is advised to be typed is about that host.
         let typo = ssh.run("show dm0 -H far").await.exits(3);
         assert!(typo.stderr.contains("did you mean md0?"), "{typo:?}");
+        assert!(typo.stderr.contains("`lunctl -H far list`"), "{typo:?}");
+        let typo = ssh.run("show dm0 -H far --json").await.exits(3).json();
+        let hint = typo["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("`lunctl -H far list`"), "{hint}");
     });
 }
 

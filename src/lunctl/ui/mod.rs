@@ -15,6 +15,7 @@ pub(crate) mod units;
 pub(crate) mod watch;
 pub(crate) mod why;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use lun_core::Hresult;
@@ -22,17 +23,32 @@ use lun_ipc::HostView;
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::host::Host;
 
 /// The way out: text, or one document.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ui {
     json: bool,
+    /// The host that is asked, if it is another one.
+    host: Option<Host>,
 }
 
 impl Ui {
     /// Text, or with `json` one document.
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, host: None }
+    }
+
+    /// The same; what it advises to type is about this host.
+    pub(crate) fn about(self, host: Option<Host>) -> Self {
+        Self { host, ..self }
+    }
+
+    fn advice<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.host {
+            Some(host) => Cow::Owned(host.advice(text)),
+            None => Cow::Borrowed(text),
+        }
     }
 
     /// Whether a document is wanted.
@@ -49,7 +65,7 @@ impl Ui {
     pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
         // The stream takes the colours out again where they are not wanted: no terminal, NO_COLOR.
         let mut stream = anstream::stdout().lock();
-        let written = stream.write_all(paint::words(text).as_bytes());
+        let written = stream.write_all(paint::words(&self.advice(text)).as_bytes());
         settle(written.and_then(|()| stream.flush()))
     }
 
@@ -84,6 +100,7 @@ impl Ui {
 
     /// Writes a remark to stderr. That it cannot be written is no reason to stop.
     pub(crate) fn note(&self, text: &str) {
+        let text = self.advice(text);
         drop(writeln!(anstream::stderr().lock(), "{text}"));
     }
 

@@ -19,7 +19,7 @@ impl Progress {
     /// Bars on a terminal, lines elsewhere, nothing where a document is wanted.
     pub(crate) fn new(ui: &Ui) -> Self {
         Self {
-            ui: *ui,
+            ui: ui.clone(),
             bars: ui.interactive().then(MultiProgress::new),
         }
     }
@@ -30,7 +30,7 @@ impl Progress {
             Some(bars) => Inner::Bar(bars.add(bar())),
             None if self.ui.json() => Inner::Hidden,
             None => Inner::Plain {
-                ui: self.ui,
+                ui: self.ui.clone(),
                 last: None,
             },
         };

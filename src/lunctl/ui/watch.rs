@@ -50,7 +50,7 @@ impl View {
             How::Lines(Lines::default())
         };
         Self {
-            ui: *ui,
+            ui: ui.clone(),
             how,
             host: HostView::default(),
             away: false,
