@@ -262,7 +262,12 @@ fn starts_a_path(text: &str, path: &str) -> bool {
 }
 
 /// Scripts that cannot be bash, and why.
-const OTHER_SHELLS: &[(&str, &str)] = &[("vm/guest/init", "busybox is all there is in the initrd")];
+const OTHER_SHELLS: &[(&str, &str)] = &[
+    ("vm/guest/init", "busybox is all there is in the initrd"),
+    ("dist/debian/postinst", "Debian's policy wants /bin/sh"),
+    ("dist/debian/postrm", "Debian's policy wants /bin/sh"),
+    ("dist/debian/prerm", "Debian's policy wants /bin/sh"),
+];
 
 #[test]
 fn scripts_are_strict_bash() {
