@@ -26,6 +26,19 @@ fn keys(text: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+/// The head of a section: of one that may be there several times in double brackets.
+fn table(section: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lund.toml");
+    std::fs::write(&path, format!("[{section}]\n")).unwrap();
+    let error = lund::config::load(&path, true).error;
+    match error {
+        Some(error) if error.message.contains("expected a sequence") => format!("[[{section}]]"),
+        Some(error) => panic!("[{section}]: {error}"),
+        None => format!("[{section}]"),
+    }
+}
+
 #[test]
 fn every_key_of_the_configuration_is_in_its_man_page_and_its_file() {
     let page = document("dist/man/lund.toml.5");
@@ -33,16 +46,19 @@ fn every_key_of_the_configuration_is_in_its_man_page_and_its_file() {
     let sections = keys("nonsense = 1\n");
     assert!(sections.len() >= 5, "{sections:?}");
     for section in sections {
-        let title = format!(".SH SECTION [{}]", section.to_uppercase());
+        let table = table(&section);
+        let title = format!(".SH SECTION {}", table.to_uppercase());
         let (_, rest) = page
             .split_once(&title)
             .unwrap_or_else(|| panic!("lund.toml.5 has no {title}"));
         let told = rest.split(".SH ").next().unwrap();
         let (_, rest) = file
-            .split_once(&format!("\n[{section}]\n"))
-            .unwrap_or_else(|| panic!("dist/lund.toml has no [{section}]"));
+            .split_once(&format!("\n{table}\n"))
+            .or_else(|| file.split_once(&format!("\n#{table}\n")))
+            .unwrap_or_else(|| panic!("dist/lund.toml has no {table}"));
         let kept = rest.split("\n[").next().unwrap();
-        let keys = keys(&format!("[{section}]\nnonsense = 1\n"));
+        let kept = kept.split("\n#[").next().unwrap();
+        let keys = keys(&format!("{table}\nnonsense = 1\n"));
         assert!(!keys.is_empty(), "{section}");
         for key in keys {
             let line = kept

@@ -14,6 +14,7 @@ use futures_util::StreamExt as _;
 use lun_core::Hresult;
 use lun_core::facts::Inventory;
 use lun_core::model::{Lun, OpView};
+use lun_core::policy::Policy;
 use lun_ipc::names::BUS_NAME;
 use lun_ipc::proxy::AsyncProxy;
 use lun_ipc::{CancelOptions, Client, ClientError, HostView, RecoverOptions, RemoteError};
@@ -120,7 +121,10 @@ impl Manager {
             }
         };
         let settings = lund::Settings {
-            config: Config::default(),
+            config: Config {
+                policy: Policy::default().by_hand(),
+                ..Config::default()
+            },
             reloads,
             metrics: None,
             notifier: lund::notify::Notifier::to(Box::new(tell), watchdog),

@@ -61,6 +61,8 @@ pub enum Unfit {
     NotTheChosen,
     /// Its owner lets LVM allocate nothing on it.
     NotAllocatable,
+    /// It is left out of what happens by itself; a call may take it.
+    SetAside { why: String },
 }
 
 /// Everything that can go wrong, as one flat list.
@@ -249,6 +251,7 @@ impl Unfit {
             Self::UnknownFact { what } => format!("{what} could not be read"),
             Self::NotTheChosen => "another drive was asked for".into(),
             Self::NotAllocatable => "closed to allocation in its volume group".into(),
+            Self::SetAside { why } => why.clone(),
         }
     }
 }

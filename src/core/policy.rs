@@ -1,6 +1,9 @@
 //! Tunables with their bounds. The file format is the daemon's affair; the meaning is here.
 
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
+
+use crate::id::LunId;
 
 /// What an administrator may set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +14,10 @@ pub struct Policy {
     pub progress_ms: u64,
     /// Milliseconds after which a kernel write or tool run is called late; 1 000 to 600 000.
     pub deadline_ms: u64,
+    /// What happens by itself to a LUN that no rule speaks of.
+    pub recovery: Recovery,
+    /// Rules for single LUNs, in the order in which they were read; a later one overrides an earlier one.
+    pub lun_rules: Vec<LunRule>,
     /// Compare all copies after a rebuild and record the differences.
     pub verify_after: bool,
     /// Spares of the pool may become physical volumes where a volume group has no room for a new leg.
@@ -19,15 +26,148 @@ pub struct Policy {
     pub keep_finished: usize,
 }
 
+/// Whether a LUN that lost a member is mended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AutoMode {
+    /// Nothing is begun and nothing is considered.
+    Off,
+    /// What would be done is said, and not done.
+    Notify,
+    /// It is mended.
+    Auto,
+}
+
+impl AutoMode {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Notify => "notify",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl std::fmt::Display for AutoMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// Whether anything does.
+    pub mode: AutoMode,
+    /// Milliseconds that a lost member is given to come back before a spare takes its place; 0 to
+    /// 86 400 000.
+    pub grace_ms: u64,
+    /// Of LUNs that have equally few losses left, the one with the greater number comes first; -1000 to
+    /// 1000.
+    pub priority: i32,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            mode: AutoMode::Auto,
+            grace_ms: 15_000,
+            priority: 0,
+        }
+    }
+}
+
+/// What is said of single LUNs; what is left out is as for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LunRule {
+    /// Which: an id, a name, or a pattern of names with `*` and `?`.
+    pub matches: String,
+    /// As [`Recovery::mode`].
+    pub mode: Option<AutoMode>,
+    /// As [`Recovery::grace_ms`].
+    pub grace_ms: Option<u64>,
+    /// As [`Recovery::priority`].
+    pub priority: Option<i32>,
+}
+
+impl LunRule {
+    /// Whether it speaks of the LUN with this identity and these names.
+    #[must_use]
+    pub fn speaks_of<'a>(&self, id: LunId, names: impl IntoIterator<Item = &'a str>) -> bool {
+        let pattern = WildMatch::new(&self.matches);
+        self.matches.eq_ignore_ascii_case(&id.to_string())
+            || names.into_iter().any(|name| pattern.matches(name))
+    }
+}
+
+impl Policy {
+    /// What happens by itself to the LUN with this identity and these names.
+    #[must_use]
+    pub fn recovery_of(&self, id: LunId, names: &[&str]) -> Recovery {
+        let rules = self.lun_rules.iter();
+        rules
+            .filter(|rule| rule.speaks_of(id, names.iter().copied()))
+            .fold(self.recovery, |so_far, rule| Recovery {
+                mode: rule.mode.unwrap_or(so_far.mode),
+                grace_ms: rule.grace_ms.unwrap_or(so_far.grace_ms),
+                priority: rule.priority.unwrap_or(so_far.priority),
+            })
+    }
+
+    /// The same policy with nothing that happens by itself.
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        self.recovery.mode = AutoMode::Off;
+        self
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
             rescan_ms: 60_000,
             progress_ms: 1_000,
             deadline_ms: 30_000,
+            recovery: Recovery::default(),
+            lun_rules: Vec::new(),
             verify_after: false,
             extend_groups: false,
             keep_finished: 256,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_override_what_holds_for_all_one_after_the_other() {
+        let id = LunId(uuid::Uuid::from_u128(7));
+        let rule = |matches: &str, mode, priority| LunRule {
+            matches: matches.to_owned(),
+            mode,
+            grace_ms: None,
+            priority,
+        };
+        let policy = Policy {
+            lun_rules: vec![
+                rule("md*", Some(AutoMode::Notify), Some(3)),
+                rule("md1", Some(AutoMode::Off), None),
+                rule(&id.to_string().to_uppercase(), None, Some(-4)),
+            ],
+            ..Policy::default()
+        };
+        let other = LunId(uuid::Uuid::from_u128(8));
+        let of = |id, name: &str| {
+            let recovery = policy.recovery_of(id, &[name]);
+            (recovery.mode, recovery.grace_ms, recovery.priority)
+        };
+        assert_eq!(of(other, "vg/lv"), (AutoMode::Auto, 15_000, 0));
+        assert_eq!(of(other, "md0"), (AutoMode::Notify, 15_000, 3));
+        assert_eq!(of(other, "md1"), (AutoMode::Off, 15_000, 3));
+        assert_eq!(of(id, "vg/lv"), (AutoMode::Auto, 15_000, -4));
     }
 }

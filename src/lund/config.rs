@@ -3,20 +3,31 @@
 //!
 //! A mistake anywhere puts the whole configuration out of force: the service runs with its
 //! defaults and says so loudly, because a service that mends arrays must not stay down for a
-//! typing error, and half a configuration would be a guess.
+//! typing error, and half a configuration would be a guess. What was said of automatic recovery is
+//! not known then, so nothing is begun by itself.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use lun_core::policy::Policy;
+use lun_core::policy::{AutoMode, LunRule, Policy};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::hook;
 use crate::ledger::Retention;
 
 /// Where the configuration is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lund/lund.toml";
+
+/// Bounds of a grace, seconds: a day is long enough for any cable.
+const GRACE_S: RangeInclusive<u64> = 0..=86_400;
+/// Bounds of a priority.
+const PRIORITY: RangeInclusive<i32> = -1000..=1000;
+
+/// How long the program of `[notify]` may take, unless it is said.
+const NOTIFY_DEADLINE: Duration = Duration::from_secs(30);
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -27,6 +38,8 @@ pub struct Config {
     pub policy: Policy,
     /// How much the ledger keeps.
     pub retention: Retention,
+    /// The program that is told what happens.
+    pub notify: Option<hook::Settings>,
     /// Least severe level that is logged.
     pub log_level: tracing::Level,
     /// Why the files are not in force; [`None`] when they are.
@@ -38,6 +51,7 @@ impl Default for Config {
         Self {
             policy: Policy::default(),
             retention: Retention::default(),
+            notify: None,
             log_level: tracing::Level::INFO,
             error: None,
         }
@@ -77,6 +91,15 @@ struct FileConfig {
     log: Log,
     operations: Operations,
     ledger: Ledger,
+    lun: Vec<LunTable>,
+    notify: NotifyTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NotifyTable {
+    program: Option<Spanned<PathBuf>>,
+    deadline_s: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -90,7 +113,19 @@ struct Service {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Recovery {
+    mode: Option<AutoMode>,
+    grace_s: Option<Spanned<u64>>,
     verify_after: Option<bool>,
+}
+
+/// One `[[lun]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LunTable {
+    r#match: Spanned<String>,
+    mode: Option<AutoMode>,
+    grace_s: Option<Spanned<u64>>,
+    priority: Option<Spanned<i32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +161,7 @@ pub fn load(path: &Path, named: bool) -> Config {
     match try_load(path, named) {
         Ok(config) => config,
         Err(error) => Config {
+            policy: out_of_force(),
             error: Some(error),
             ..Config::default()
         },
@@ -140,6 +176,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let mut config = Config::default();
     apply(&mut config, path, text)?;
     Ok(config)
+}
+
+/// What holds when the files do not: they may have said that nothing is to be begun.
+fn out_of_force() -> Policy {
+    let mut policy = Policy::default();
+    policy.recovery.mode = AutoMode::Notify;
+    policy
 }
 
 fn try_load(path: &Path, named: bool) -> Result<Config, ConfigError> {
@@ -204,8 +247,16 @@ fn apply(config: &mut Config, path: &Path, text: &str) -> Result<(), ConfigError
     if let Some(ms) = seconds("service.deadline_s", file.service.deadline_s, 1..=600)? {
         policy.deadline_ms = ms;
     }
+    let recovery = &mut policy.recovery;
+    recovery.mode = file.recovery.mode.unwrap_or(recovery.mode);
+    if let Some(ms) = seconds("recovery.grace_s", file.recovery.grace_s, GRACE_S)? {
+        recovery.grace_ms = ms;
+    }
     if let Some(verify_after) = file.recovery.verify_after {
         policy.verify_after = verify_after;
+    }
+    for table in file.lun {
+        policy.lun_rules.push(lun_rule(path, text, table)?);
     }
     if let Some(extend_groups) = file.lvm.extend_groups {
         policy.extend_groups = extend_groups;
@@ -214,11 +265,78 @@ fn apply(config: &mut Config, path: &Path, text: &str) -> Result<(), ConfigError
     if let Some(keep) = bounded(path, text, "operations.keep_finished", keep, 10..=10_000)? {
         policy.keep_finished = usize::try_from(keep).unwrap_or(policy.keep_finished);
     }
+    apply_notify(&mut config.notify, path, text, file.notify)?;
     apply_ledger(&mut config.retention, path, text, file.ledger)?;
     if let Some(level) = file.log.level {
         config.log_level = log_level(path, text, &level)?;
     }
     Ok(())
+}
+
+fn apply_notify(
+    notify: &mut Option<hook::Settings>,
+    path: &Path,
+    text: &str,
+    table: NotifyTable,
+) -> Result<(), ConfigError> {
+    let deadline_s = bounded(path, text, "notify.deadline_s", table.deadline_s, 1..=600)?;
+    if let Some(program) = table.program {
+        let at = program.span().start;
+        let program = program.into_inner();
+        let wrong = |message: String| ConfigError {
+            path: path.to_owned(),
+            line: Some(line_of(text, at)),
+            message,
+        };
+        // An empty one takes back what an earlier file said.
+        *notify = match program.as_os_str().is_empty() {
+            true => None,
+            false if program.is_absolute() => Some(hook::Settings {
+                program,
+                deadline: NOTIFY_DEADLINE,
+            }),
+            false => {
+                let message = format!("notify.program = {program:?} is no absolute path");
+                return Err(wrong(message));
+            }
+        };
+    }
+    if let (Some(notify), Some(seconds)) = (notify, deadline_s) {
+        notify.deadline = Duration::from_secs(seconds);
+    }
+    Ok(())
+}
+
+/// A rule for single LUNs. Those of later files come after those of earlier ones, and override them.
+fn lun_rule(path: &Path, text: &str, table: LunTable) -> Result<LunRule, ConfigError> {
+    let wrong = |at: usize, message: String| ConfigError {
+        path: path.to_owned(),
+        line: Some(line_of(text, at)),
+        message,
+    };
+    if table.r#match.get_ref().is_empty() {
+        let at = table.r#match.span().start;
+        let message = "lun.match is empty: it names no LUN (`*` means all)".to_owned();
+        return Err(wrong(at, message));
+    }
+    if let Some(priority) = &table.priority
+        && !PRIORITY.contains(priority.get_ref())
+    {
+        let message = format!(
+            "lun.priority = {} is out of bounds ({} to {})",
+            priority.get_ref(),
+            PRIORITY.start(),
+            PRIORITY.end()
+        );
+        return Err(wrong(priority.span().start, message));
+    }
+    let grace_s = bounded(path, text, "lun.grace_s", table.grace_s, GRACE_S)?;
+    Ok(LunRule {
+        matches: table.r#match.into_inner(),
+        mode: table.mode,
+        grace_ms: grace_s.map(|s| s * 1000),
+        priority: table.priority.map(Spanned::into_inner),
+    })
 }
 
 fn apply_ledger(
@@ -312,7 +430,7 @@ mod tests {
         let config = load_text(text);
         assert_eq!(
             config.policy,
-            Policy::default(),
+            out_of_force(),
             "nothing of a bad file is in force"
         );
         let error = config.error.expect("the text is wrong");
@@ -332,10 +450,17 @@ mod tests {
     #[test]
     fn every_key_has_its_effect() {
         let config = load_text(
-            "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\n\
-             verify_after = true\n[lvm]\nextend_groups = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
-             keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n",
+            "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\nmode = \"notify\"\n\
+             grace_s = 0\nverify_after = true\n[lvm]\nextend_groups = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
+             keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n[[lun]]\nmatch = \"md*\"\n\
+             mode = \"auto\"\ngrace_s = 3\npriority = -2\n[[lun]]\nmatch = \"vg/lv\"\n\
+             [notify]\nprogram = \"/usr/local/bin/told\"\ndeadline_s = 5\n",
         );
+        let notify = hook::Settings {
+            program: "/usr/local/bin/told".into(),
+            deadline: Duration::from_secs(5),
+        };
+        assert_eq!(config.notify, Some(notify));
         let retention = Retention {
             operations: 200,
             events: 300,
@@ -348,6 +473,23 @@ mod tests {
             rescan_ms: 120_000,
             progress_ms: 2_000,
             deadline_ms: 10_000,
+            recovery: lun_core::policy::Recovery {
+                mode: AutoMode::Notify,
+                grace_ms: 0,
+                priority: 0,
+            },
+            lun_rules: vec![
+                LunRule {
+                    matches: "md*".to_owned(),
+                    mode: Some(AutoMode::Auto),
+                    grace_ms: Some(3_000),
+                    priority: Some(-2),
+                },
+                LunRule {
+                    matches: "vg/lv".to_owned(),
+                    ..LunRule::default()
+                },
+            ],
             verify_after: true,
             extend_groups: true,
             keep_finished: 50,
@@ -372,6 +514,26 @@ mod tests {
         assert!(error_of("[service]\nrescan_s = \"x\"\n").starts_with("2: invalid type"));
         assert!(error_of("\u{1}\u{2}junk = = [").starts_with('1'));
         assert!(error_of("[service]\nrescan_s = -1\n").starts_with("2: "));
+        assert!(
+            error_of("[recovery]\nmode = \"maybe\"\n").starts_with("2: unknown variant `maybe`")
+        );
+        assert!(error_of("[[lun]]\nmode = \"off\"\n").contains("missing field `match`"));
+        assert_eq!(
+            error_of("[[lun]]\nmatch = \"\"\n"),
+            "2: lun.match is empty: it names no LUN (`*` means all)"
+        );
+        assert_eq!(
+            error_of("[[lun]]\nmatch = \"md0\"\npriority = 5000\n"),
+            "3: lun.priority = 5000 is out of bounds (-1000 to 1000)"
+        );
+        assert_eq!(
+            error_of("[[lun]]\nmatch = \"md0\"\ngrace_s = 90000\n"),
+            "3: lun.grace_s = 90000 is out of bounds (0 to 86400)"
+        );
+        assert_eq!(
+            error_of("[notify]\nprogram = \"mail\"\n"),
+            "2: notify.program = \"mail\" is no absolute path"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lun_core::id::{LunId, OpId};
 use lun_core::machine::{Effect, Input, LedgerState, Machine, Snapshot};
-use lun_core::model::NotificationEvent;
+use lun_core::model::{Decision, NotificationEvent};
 use lun_core::policy::Policy;
 use lun_kernel::{Hint, Watch};
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::effects::Performer;
 use crate::handle::Request;
+use crate::hook::Hook;
 use crate::logging;
 use crate::news::Kind;
 use crate::notify::Notifier;
@@ -191,6 +192,7 @@ impl Driver {
                     op,
                     text,
                 } => self.tell(event, lun, op, text),
+                Effect::Decided(decision) => self.tell_decision(*decision),
                 effect => self.performer.perform(effect),
             }
         }
@@ -233,6 +235,19 @@ impl Driver {
         self.performer.notify(event, lun, op, text);
     }
 
+    /// The same with a decision.
+    fn tell_decision(&mut self, decision: Decision) {
+        tell!(
+            Kind::Decision,
+            LUN = Some(decision.lun_name.as_str()),
+            OP = decision.op.map(|op| op.0),
+            RULE = decision.rule.as_str(),
+            VERDICT = decision.verdict.as_str(),
+            "{decision}"
+        );
+        self.performer.decided(decision);
+    }
+
     /// A configuration with a mistake changes nothing but what is said about it.
     fn on_reload(&mut self, config: Config) {
         if let Some(error) = config.error {
@@ -246,6 +261,7 @@ impl Driver {
             self.config_error.clear();
             logging::set_level(config.log_level);
             self.performer.retain(config.retention);
+            self.performer.tell_by(config.notify.map(Hook::new));
             tell!(
                 Kind::ConfigLoaded,
                 "the configuration was read anew and is in force"

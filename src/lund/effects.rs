@@ -9,13 +9,14 @@ use lun_core::Error;
 use lun_core::action::Action;
 use lun_core::id::{LunId, OpId, Wall};
 use lun_core::machine::{ActId, Effect, Input, PersistId, Record, Reply, Snapshot, Token};
-use lun_core::model::{NotificationEvent, VdsEnum};
+use lun_core::model::{Decision, NotificationEvent, VdsEnum};
 use lun_ipc::Event;
 use lun_kernel::{Kernel, ScanRequest};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::handle::{Answer, EventLog, Published};
+use crate::hook::{Hook, Told};
 use crate::ledger::{Ledger, Retention};
 
 /// Actions that may be under way at once. Each has a thread, and a thread that writes `frozen` to
@@ -54,6 +55,7 @@ pub struct Performer {
     snapshots: watch::Sender<Arc<Published>>,
     events: EventLog,
     to_bus: mpsc::UnboundedSender<Event>,
+    hook: Option<Hook>,
     answers: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
     acting: BTreeMap<ActId, Acting>,
@@ -100,6 +102,7 @@ impl Performer {
             snapshots,
             events,
             to_bus,
+            hook: None,
             answers: BTreeMap::new(),
             next_token: 0,
             acting: BTreeMap::new(),
@@ -110,6 +113,18 @@ impl Performer {
             next_scan: None,
             stopping: false,
         }
+    }
+
+    /// What is notified goes to a program, too.
+    #[must_use]
+    pub fn telling(mut self, hook: Option<Hook>) -> Self {
+        self.hook = hook;
+        self
+    }
+
+    /// From now on to this program, or to none.
+    pub fn tell_by(&mut self, hook: Option<Hook>) {
+        self.hook = hook;
     }
 
     /// Remembers where the answer to a call goes.
@@ -161,7 +176,7 @@ impl Performer {
             Effect::Persist { id, record } => self.persist(id, record),
             Effect::Reply { token, result } => self.reply(token, result),
             // The driver's, who has the machine.
-            Effect::Publish | Effect::Notify { .. } => {}
+            Effect::Publish | Effect::Decided(_) | Effect::Notify { .. } => {}
         }
     }
 
@@ -367,6 +382,23 @@ impl Performer {
         op: Option<OpId>,
         text: String,
     ) {
+        self.pass_on(event, lun, op, text, None);
+    }
+
+    /// The same with a decision.
+    pub fn decided(&self, decision: Decision) {
+        let text = decision.to_string();
+        self.pass_on(None, Some(decision.lun), decision.op, text, Some(decision));
+    }
+
+    fn pass_on(
+        &self,
+        event: Option<NotificationEvent>,
+        lun: Option<LunId>,
+        op: Option<OpId>,
+        text: String,
+        decision: Option<Decision>,
+    ) {
         let event = self.events.push(Event {
             seq: 0,
             at_ms: wall_now(),
@@ -377,8 +409,39 @@ impl Performer {
             text,
         });
         self.ledger.event(event.clone());
+        if let Some(hook) = &self.hook {
+            hook.tell(self.told(&event, decision));
+        }
         // The publisher is gone only when the daemon ends.
         let _ = self.to_bus.send(event);
+    }
+}
+
+impl Performer {
+    /// A notification for the program, with what it speaks of as it stands.
+    fn told(&self, event: &Event, decision: Option<Decision>) -> Told {
+        let published = Arc::clone(&self.snapshots.borrow());
+        let shown = &published.snapshot;
+        let lun = shown.luns.iter().find(|lun| Some(lun.id) == event.lun);
+        let op = shown.ops.iter().find(|op| Some(op.id) == event.op);
+        let (word, detail) = match (&decision, op, &event.event_name) {
+            (Some(decision), _, _) => ("decision", decision.verdict.as_str().to_owned()),
+            (None, Some(op), _) => ("operation", op.state.clone()),
+            (None, None, Some(name)) => ("change", name.clone()),
+            (None, None, None) => ("remark", "-".to_owned()),
+        };
+        Told {
+            word,
+            lun: lun.map_or_else(|| "-".to_owned(), |lun| lun.name.clone()),
+            detail,
+            document: serde_json::json!({
+                "event": word,
+                "notification": event,
+                "decision": decision,
+                "operation": op,
+                "lun": lun,
+            }),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod config;
 pub mod driver;
 pub mod effects;
 pub mod handle;
+pub mod hook;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
@@ -167,7 +168,9 @@ pub async fn run(
         on_bus,
     );
     let (results_in, results) = mpsc::unbounded_channel();
-    let performer = Performer::new(kernel, ledger, results_in, snapshots, events, to_bus);
+    let hook = config.notify.map(hook::Hook::new);
+    let performer =
+        Performer::new(kernel, ledger, results_in, snapshots, events, to_bus).telling(hook);
     let driver = Driver::new(config.policy, performer, notifier, config_error, scanned);
     let sources = Sources {
         requests,

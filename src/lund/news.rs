@@ -19,6 +19,8 @@ pub enum Kind {
     LunFailed,
     /// A drive failed, came, went, or plays another part.
     Drive,
+    /// What is done by itself about a LUN that lost redundancy was decided.
+    Decision,
     /// An operation was begun, or goes on.
     Operation,
     /// An operation ended well.
@@ -45,13 +47,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::LunArrived,
         Self::LunDeparted,
         Self::LunHealthy,
         Self::LunUnwell,
         Self::LunFailed,
         Self::Drive,
+        Self::Decision,
         Self::Operation,
         Self::OperationSucceeded,
         Self::OperationFailed,
@@ -75,6 +78,7 @@ impl Kind {
             Self::LunUnwell => "bd45c96c7e6d4c21aa682fc7d629a5a6",
             Self::LunFailed => "0db201dea72040cbb9b347a181daa2ea",
             Self::Drive => "9d9b201f68c54d98ba33c6db674722be",
+            Self::Decision => "3f2a6a0d6c0e4b5c9d3a8c5b6c2f7e11",
             Self::Operation => "43dd693bdd1f4c6fb757a534adf96588",
             Self::OperationSucceeded => "5dee20925bad46e28e92337685ce05aa",
             Self::OperationFailed => "2bf79eac73a34b53a863970ab51a32fe",
@@ -103,6 +107,7 @@ impl Kind {
             | Self::LunDeparted
             | Self::LunHealthy
             | Self::Drive
+            | Self::Decision
             | Self::Operation
             | Self::OperationSucceeded
             | Self::OperationCancelled

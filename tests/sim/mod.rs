@@ -1,6 +1,7 @@
 //! The machine on the simulated kernel, with a virtual clock: the whole of lund's decisions
 //! without its daemon.
 
+mod auto;
 mod campaign;
 mod cancel;
 mod found;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use lun_core::Error;
 use lun_core::id::{Mono, Now, OpId, Wall};
 use lun_core::machine::{Command, Effect, Input, Machine, Reply, Token};
-use lun_core::model::{Lun, OpView};
+use lun_core::model::{Decision, Lun, OpView};
 use lun_core::op::Op;
 use lun_core::policy::Policy;
 use lun_kernel::{Kernel, ScanRequest};
@@ -25,15 +25,24 @@ pub(crate) struct Rig {
     pub(crate) told: Vec<String>,
     /// Percentages shown, by operation: they must not fall.
     percents: BTreeMap<OpId, u32>,
+    policy: Policy,
+    /// What was decided, the oldest first.
+    pub(crate) decisions: Vec<Decision>,
     pub(crate) broken: Vec<String>,
 }
 
 impl Rig {
-    pub(crate) fn new(mut world: World) -> Self {
+    pub(crate) fn new(world: World) -> Self {
+        Self::with_policy(world, Policy::default().by_hand())
+    }
+
+    pub(crate) fn with_policy(mut world: World, policy: Policy) -> Self {
         world.set_rate(4 << 20);
         let mut rig = Self {
             kernel: SimKernel::by_hand(world),
-            machine: Machine::new(Policy::default()),
+            machine: Machine::new(policy.clone()),
+            policy,
+            decisions: Vec::new(),
             ledger: Committed::default(),
             inbox: VecDeque::new(),
             now_ms: 1_000,
@@ -62,9 +71,16 @@ impl Rig {
     pub(crate) fn restart(&mut self) {
         self.inbox.clear();
         self.replies.clear();
-        self.machine = Machine::new(Policy::default());
+        self.machine = Machine::new(self.policy.clone());
         self.told.push("--- restart".to_owned());
         self.start();
+    }
+
+    /// The daemon is stopped, and something happens before it is started again.
+    pub(crate) fn while_down<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = self.kernel.with(change);
+        self.restart();
+        result
     }
 
     /// The power goes while something is being written, and comes back.
@@ -155,6 +171,17 @@ impl Rig {
                 self.replies.insert(token.0, result);
             }
             Effect::Publish => self.look(),
+            Effect::Decided(decision) => {
+                self.told.push(format!(
+                    "{:>8} {} {:?} {:?}: {}",
+                    self.now_ms,
+                    decision.lun_name,
+                    decision.rule,
+                    decision.verdict,
+                    decision.reason
+                ));
+                self.decisions.push(*decision);
+            }
             Effect::Notify { text, .. } => {
                 self.told.push(format!("{:>8} {text}", self.now_ms));
             }

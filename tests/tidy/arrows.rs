@@ -26,7 +26,7 @@ const CRATES: &[Crate] = &[
         name: "lun-core",
         folder: "src/core",
         ours: &[],
-        foreign: Foreign::Only(&["bitflags", "serde", "thiserror", "uuid"]),
+        foreign: Foreign::Only(&["bitflags", "serde", "thiserror", "uuid", "wildmatch"]),
     },
     Crate {
         name: "lun-kernel",

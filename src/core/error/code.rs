@@ -139,9 +139,10 @@ impl Unfit {
             }
             Self::MemberElsewhere { .. } => Hresult::VDS_E_DISK_IN_USE_BY_VOLUME,
             // VDS denies an operation that would destroy what the host needs; so does lund.
-            Self::Signature { .. } | Self::NotTheChosen | Self::NotAllocatable => {
-                Hresult::VDS_E_OPERATION_DENIED
-            }
+            Self::Signature { .. }
+            | Self::NotTheChosen
+            | Self::NotAllocatable
+            | Self::SetAside { .. } => Hresult::VDS_E_OPERATION_DENIED,
             Self::NewerHistory { .. } => Hresult::VDS_E_DISK_CONFIGURATION_NOT_IN_SYNC,
             Self::ListedFaulty | Self::AlreadyTried => Hresult::VDS_E_INVALID_DISK,
             Self::IdentityChanged => Hresult::VDS_E_UNEXPECTED_DISK_LAYOUT_CHANGE,

@@ -233,6 +233,9 @@ impl Unfit {
             ),
             Self::UnknownFact { .. } => "`lunctl refresh` reads it again".into(),
             Self::NotTheChosen => return None,
+            Self::SetAside { .. } => {
+                format!("`lunctl recover LUN --spare {drive}` takes it all the same")
+            }
             Self::NotAllocatable => {
                 format!("`pvchange --allocatable y {drive}` opens it, if that is meant")
             }

@@ -244,6 +244,7 @@ impl Machine {
         let context = self.context(lun, None)?;
         let mut explanation = plan::explain(&context, self.busy_with(lun));
         explanation.lun.operation = self.running_op(lun);
+        explanation.decision = self.last_decision(lun).cloned();
         Ok(Reply::Explanation(Box::new(explanation)))
     }
 
@@ -279,6 +280,9 @@ impl Machine {
             unproven: entry.unproven,
             pool: &self.pool,
             extend_groups: self.policy.extend_groups,
+            aside: op
+                .filter(|op| op.origin == Origin::Policy)
+                .map(|op| self.left_aside(op.lun)),
             op: op.map(|op| op.id),
             tried: op.map_or(&NONE, |op| &op.tried),
             added: op.map_or(&NONE, |op| &op.added),
@@ -374,7 +378,7 @@ impl Machine {
         let text = format!("{name} ({}) joins the spare pool", entry.stable_name);
         self.pool.push(entry.clone());
         self.persist(Record::Pool(entry.clone()));
-        self.changed = true;
+        self.pool_has_changed();
         self.notify(
             Some(crate::model::NotificationEvent::DriveModify),
             None,
@@ -412,7 +416,7 @@ impl Machine {
         }
         self.pool.retain(|other| other.id != id);
         self.persist(Record::PoolRemoved(id));
-        self.changed = true;
+        self.pool_has_changed();
         let text = format!("{} left the spare pool", entry.stable_name);
         self.notify(
             Some(crate::model::NotificationEvent::DriveModify),

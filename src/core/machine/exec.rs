@@ -232,6 +232,7 @@ impl Machine {
         if self.scrub_fell_short(id, array) {
             return;
         }
+        self.leave_aside(id);
         let Some(op) = self.ops.get(&id) else { return };
         let Some(request) = self.effective_request(id) else {
             return self.complete(id, array);

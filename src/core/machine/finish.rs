@@ -235,6 +235,7 @@ impl Machine {
         let (lun, told) = (op.lun, format!("operation {id} {after}: {}", op.message));
         let task = self.tasks.remove(&id);
         self.persist_op(id);
+        self.auto.dirty = true;
         self.unclaim(id);
         if asked && after == OpState::Succeeded {
             self.outrun_hold(lun);

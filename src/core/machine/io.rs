@@ -8,7 +8,7 @@ use crate::Error;
 use crate::action::Action;
 use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
-use crate::model::{Drive, Health, Lun, NotificationEvent, OpView, Role};
+use crate::model::{Decision, Drive, Health, Lun, NotificationEvent, OpView, Role};
 use crate::op::{Caller, Op};
 use crate::plan::{Explanation, Plan, PoolEntry};
 use crate::policy::Policy;
@@ -130,6 +130,40 @@ pub struct SeenDrive {
     pub last_seen: Wall,
     /// It is no drive of ours any more: unplugged, or taken out of its LUN or of the pool.
     pub gone: bool,
+    /// When LUNs lost it, the oldest first; only the newest few are kept.
+    #[serde(default)]
+    pub lost: Vec<Loss>,
+}
+
+/// A member in sync was lost to its LUN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// When it was seen.
+    pub at: Wall,
+    /// LUN.
+    pub lun: LunId,
+    /// How, as far as it could be seen.
+    pub kind: LossKind,
+    /// Whole disk that it lay on.
+    pub disk: String,
+    /// Controller that it lay behind.
+    pub controller: Option<String>,
+    /// It came back in sync there.
+    pub regained: bool,
+}
+
+/// How a member was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// It is there, and the LUN lists it as failed.
+    Failed,
+    /// Its device went.
+    Vanished,
+    /// Its device is there and the LUN does not list it any more: somebody took it out.
+    TakenOut,
+    /// Nobody looked when it happened.
+    Unseen,
 }
 
 /// What the ledger is told. Every record is complete in itself (an upsert), so that one told
@@ -165,6 +199,8 @@ pub enum Record {
     Lun(SeenLun),
     /// A drive as last seen.
     Drive(SeenDrive),
+    /// What was decided about a LUN, and why; told when it differs from the last one.
+    Decision(Box<Decision>),
     /// What the last start of the host has left behind is known, and written before this.
     Booted,
 }
@@ -272,6 +308,8 @@ pub enum Effect {
     },
     /// What clients see has changed: publish [`Snapshot`] anew.
     Publish,
+    /// A decision, for the same places as a notification: it is the text of one with more to it.
+    Decided(Box<Decision>),
     /// Something for the journal and for the `Notification` signal.
     Notify {
         event: Option<NotificationEvent>,

@@ -5,6 +5,7 @@
 //! that asked for it. At most one action per LUN is outstanding. An action is sent only after
 //! its intent was handed to the ledger and the ledger answered (well or ill).
 
+mod auto;
 mod boot;
 mod calls;
 mod cancel;
@@ -40,8 +41,8 @@ use crate::policy::Policy;
 pub use view::op_view;
 
 pub use io::{
-    ActId, Command, Effect, Input, LedgerState, PersistId, Record, Reply, SeenDrive, SeenLun,
-    Snapshot, Token,
+    ActId, Command, Effect, Input, LedgerState, Loss, LossKind, PersistId, Record, Reply,
+    SeenDrive, SeenLun, Snapshot, Token,
 };
 use task::{ActOwner, Pending, Task};
 
@@ -123,6 +124,7 @@ pub struct Machine {
     facts_from: BTreeMap<LunId, u64>,
     next_id: u64,
     told: told::Told,
+    auto: auto::Auto,
     out: Vec<Effect>,
     changed: bool,
 }
@@ -162,6 +164,7 @@ impl Machine {
             facts_from: BTreeMap::new(),
             next_id: 0,
             told: told::Told::default(),
+            auto: auto::Auto::default(),
             out: Vec::new(),
             changed: false,
         }
@@ -229,10 +232,14 @@ impl Machine {
             .filter(|at| *at > self.now.mono)
             .min();
         let awaited = self.awaits_any().then_some(self.await_until);
-        [rescan, progress, tasks, holds, reads, halves, awaited]
-            .into_iter()
-            .flatten()
-            .min()
+        // While a scan runs its end comes first.
+        let decision = self.next_decision().filter(|_| !self.scan.in_flight);
+        [
+            rescan, progress, tasks, holds, reads, halves, awaited, decision,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn on_start(&mut self, state: LedgerState) {
@@ -251,6 +258,7 @@ impl Machine {
         for seen in state.drives {
             self.seen_drives.insert(seen.id, seen);
         }
+        self.start_deciding(state.rebooted);
         for mut op in state.ops {
             // A tool that was at work died with the daemon: the freeze it may have left is ours.
             op.work.froze |= std::mem::take(&mut op.work.tool_freezes);
@@ -273,6 +281,7 @@ impl Machine {
     /// counted and timed anew.
     fn on_policy(&mut self, policy: Policy) {
         self.policy = policy;
+        self.auto.dirty = true;
         self.forget_old();
         self.changed = true;
     }
@@ -318,6 +327,7 @@ impl Machine {
             self.advance(id);
         }
         self.keep_holds();
+        self.consider();
         if self.scan.wanted && !self.scan.in_flight {
             self.scan.wanted = false;
             self.scan.in_flight = true;

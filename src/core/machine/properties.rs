@@ -99,7 +99,7 @@ impl Rig {
         let fortunes = fortunes();
         let lun = crate::project::lun_id(&fortunes[0].arrays[MD0]);
         let mut rig = Self {
-            machine: Machine::new(Policy::default()),
+            machine: Machine::new(Policy::default().by_hand()),
             desk: Desk::default(),
             fortunes,
             lun,
@@ -157,7 +157,7 @@ impl Rig {
                     "answered twice: {token:?}"
                 );
             }
-            Effect::Publish | Effect::Notify { .. } => {}
+            Effect::Publish | Effect::Decided(_) | Effect::Notify { .. } => {}
         }
     }
 

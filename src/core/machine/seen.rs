@@ -89,21 +89,26 @@ impl Machine {
         for id in gone {
             if let Some(seen) = self.seen_drives.get_mut(&id) {
                 seen.gone = true;
+                self.auto.unsaved.remove(&id);
                 records.push(seen.clone());
             }
         }
-        for (id, drive) in present {
+        for (id, mut drive) in present {
             let known = self.seen_drives.get(&id);
+            drive.lost = known.map_or_else(Vec::new, |known| known.lost.clone());
             let same = known.is_some_and(|known| {
                 SeenDrive {
                     last_seen: known.last_seen,
                     ..drive.clone()
                 } == *known
             });
-            if !same {
+            if self.auto.unsaved.remove(&id) || !same {
                 records.push(drive.clone());
                 self.seen_drives.insert(id, drive);
             }
+        }
+        for id in std::mem::take(&mut self.auto.unsaved) {
+            records.extend(self.seen_drives.get(&id).cloned());
         }
         for record in records {
             self.persist(Record::Drive(record));
@@ -126,6 +131,7 @@ impl Machine {
             role: Role::Pool,
             last_seen: now,
             gone: false,
+            lost: Vec::new(),
         });
         let members = members.filter_map(|drive| {
             Some(SeenDrive {
@@ -137,6 +143,7 @@ impl Machine {
                 role: drive.role,
                 last_seen: now,
                 gone: false,
+                lost: Vec::new(),
             })
         });
         // What is a member is told as a member, whether or not it is registered too.

@@ -62,6 +62,7 @@ impl Machine {
                 if let Some(id) = known {
                     self.reproject(id, name);
                 }
+                self.note_losses(false);
                 self.adopt();
             }
             // A new array, another identity, a member never seen, or gone: the whole picture.
@@ -100,6 +101,7 @@ impl Machine {
             Err(error) => {
                 self.notify(None, None, None, format!("scan failed: {error}"));
                 self.fail_pending(&error);
+                self.scan_has_failed();
                 return;
             }
         }
@@ -121,6 +123,7 @@ impl Machine {
                     .push(name.clone());
             }
         }
+        let other_devices = self.inventory.devices != inventory.devices;
         self.inventory = inventory;
         self.changed = true;
         let contradicted = self.find_contradictions(&seen);
@@ -145,6 +148,7 @@ impl Machine {
             self.bury_the_unseen();
         }
         self.judge_the_boot();
+        self.scan_has_ended(other_devices);
     }
 
     /// Arrays with members and without identity: `mdadm --create` shows one for a moment,
@@ -296,6 +300,8 @@ impl Machine {
                 left,
             },
         );
+        self.seat_the_remembered(id);
+        self.await_members(id);
         self.note_health(id);
         self.record_lun(id, false);
         self.notify(Some(NotificationEvent::LunArrive), Some(id), None, text);
@@ -313,6 +319,7 @@ impl Machine {
         self.read_at.remove(&entry.array);
         self.read_later.remove(&entry.array);
         self.not_ready_since.remove(&id);
+        self.stop_deciding(id);
         self.gone.insert(id, seen(&entry, self.now.wall, true));
         self.changed = true;
         let text = format!("{} is gone", entry.array);
@@ -380,6 +387,7 @@ impl Machine {
         if unchanged {
             return;
         }
+        self.auto.dirty = true;
         self.tell_drives(&before, &lun);
         if before.health != lun.health || before.status != lun.status || before.held != lun.held {
             let text = format!("{name} is {}", describe(&lun));
@@ -464,6 +472,7 @@ impl Machine {
             .partition::<Vec<_>, _>(|entry| used.contains(&entry.id));
         self.pool = kept;
         for entry in gone {
+            self.auto.dirty = true;
             self.persist(Record::PoolRemoved(entry.id));
             let text = format!("{} is {what} and left the spare pool", entry.stable_name);
             self.notify(Some(NotificationEvent::DriveModify), None, None, text);

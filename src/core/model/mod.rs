@@ -1,6 +1,7 @@
 //! The VDS object model: what clients see. Field names of the serialised forms are the JSON that
 //! `lunctl --json` promises (`docs/json.md`).
 
+mod decision;
 mod vds;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::facts::SyncAction;
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
 
+pub use decision::{Alternative, AutoRule, AutoVerdict, Decision};
 pub use vds::{
     AsyncOutput, DriveFlag, DriveStatus, Health, LunStatus, LunType, NotificationEvent, ObjectType,
     Transition, VdsEnum,

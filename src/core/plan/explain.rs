@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{DeviceFacts, Fact};
 use crate::id::{DriveId, OpId};
-use crate::model::Lun;
+use crate::model::{Decision, Lun};
 use crate::{Error, Hresult};
 
 use super::spare::{Candidate, Need, Verdict, judge_spares};
@@ -24,6 +24,9 @@ pub struct Explanation {
     pub candidates: Vec<Explained>,
     /// Idle, blank drives that were not considered: nobody has registered them.
     pub unregistered: Vec<Bystander>,
+    /// What was decided to do by itself, last; [`None`] of a LUN that misses nothing, or right after a start.
+    #[serde(default)]
+    pub decision: Option<Decision>,
 }
 
 /// Why a call would be refused.
@@ -105,6 +108,7 @@ pub fn explain(ctx: &Context<'_>, busy: Option<(OpId, String)>) -> Explanation {
             .map(|candidate| explained(ctx, candidate))
             .collect(),
         unregistered,
+        decision: None,
     }
 }
 

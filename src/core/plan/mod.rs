@@ -21,7 +21,7 @@ pub(crate) mod testkit;
 mod tests;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,9 @@ pub struct Context<'a> {
     pub pool: &'a [PoolEntry],
     /// Drives of the pool may become physical volumes ([`Policy::extend_groups`](crate::policy::Policy)).
     pub extend_groups: bool,
+    /// The policy asks, and nobody else: only missing members are made good, no former member is erased
+    /// that nobody has registered, and these drives are left out, each for its reason.
+    pub aside: Option<&'a BTreeMap<DriveId, String>>,
     /// Operation that plans; [`None`] for a dry run.
     pub op: Option<OpId>,
     /// Drives that this operation has already tried in vain: never taken again by it.

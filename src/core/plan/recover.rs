@@ -134,7 +134,11 @@ fn recover(view: &View<'_>, chosen: Option<DriveId>, repair: bool) -> Result<Pla
         return Ok(plan);
     }
     let repair = repair || view.ctx.unproven;
-    let failing = view.failing();
+    // A member that fails and still works is no affair of automatic recovery.
+    let failing = match view.ctx.aside {
+        Some(_) => Vec::new(),
+        None => view.failing(),
+    };
     let first = failing.first().copied();
     let dirty = view.dirty()?;
     // A dirty raid10 lets no replacement in: it is brought in step first, the copy comes next.

@@ -407,6 +407,9 @@ impl<'a> Judge<'a, '_> {
         if ctx.tried.contains(&device.id) {
             return Err(Unfit::AlreadyTried);
         }
+        if let Some(why) = ctx.aside.and_then(|aside| aside.get(&device.id)) {
+            return Err(Unfit::SetAside { why: why.clone() });
+        }
         if let Some(op) = entry.and_then(|entry| entry.claimed_by)
             && Some(op) != ctx.op
         {
@@ -426,7 +429,17 @@ impl<'a> Judge<'a, '_> {
             return Err(unfit);
         }
         match own {
-            Some(superblock) => self.by_history(superblock),
+            Some(superblock) => self.by_history(superblock).and_then(|method| {
+                // The stale copy may be all that is left one day: its owner decides.
+                let unasked = entry.is_none() && ctx.aside.is_some();
+                if unasked && method == Method::WipeAndAdd && !ctx.added.contains(&device.id) {
+                    let why = "it was a member, and would have to be erased";
+                    return Err(Unfit::SetAside {
+                        why: why.to_owned(),
+                    });
+                }
+                Ok(method)
+            }),
             None if found.is_empty() => Ok(Method::Add),
             None => Ok(Method::WipeAndAdd),
         }

@@ -78,6 +78,7 @@ pub(crate) struct World {
     pub(crate) added: BTreeSet<DriveId>,
     pub(crate) retiring: BTreeSet<DriveId>,
     pub(crate) extend_groups: bool,
+    pub(crate) aside: Option<BTreeMap<DriveId, String>>,
     /// Devices made so far.
     devices: u32,
     /// Slots that re-added members had.
@@ -100,6 +101,7 @@ impl World {
             added: BTreeSet::new(),
             retiring: BTreeSet::new(),
             extend_groups: false,
+            aside: None,
             devices: 0,
             saved: BTreeMap::new(),
         };
@@ -342,6 +344,7 @@ impl World {
             lun: &lun,
             pool: &self.pool,
             extend_groups: self.extend_groups,
+            aside: self.aside.as_ref(),
             op: self.op,
             tried: &self.tried,
             added: &self.added,

@@ -237,8 +237,8 @@ fn transport(name: &str, udev: &Properties) -> Fact<String> {
         )
 }
 
-/// The nearest PCI function, else the nearest platform device, above a device: what it shares its
-/// fate with. Virtual devices have none.
+/// The nearest PCI function, else the nearest platform device, else the SCSI host above a device: what it
+/// shares its fate with. Other virtual devices have none.
 fn controller(roots: &Roots, folder: &Path) -> Option<String> {
     let sys = fs::canonicalize(&roots.sys).ok()?;
     let parts: Vec<&str> = folder
@@ -252,7 +252,8 @@ fn controller(roots: &Roots, folder: &Path) -> Option<String> {
         let at = parts.iter().position(|part| *part == "platform")?;
         (at.checked_add(2)? < parts.len()).then(|| at.saturating_add(1))
     };
-    let last = pci.or_else(platform)?;
+    let host = || parts.iter().rposition(|part| is_numbered(part, "host"));
+    let last = pci.or_else(platform).or_else(host)?;
     Some(parts.get(..=last)?.join("/"))
 }
 

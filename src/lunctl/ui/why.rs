@@ -1,10 +1,11 @@
 //! The reasoning about a LUN, as text and as a document.
 
+use lun_core::model::{AutoVerdict, Decision};
 use lun_core::plan::{Bystander, Explained, Explanation, Refusal};
 use serde_json::Value;
 
 use super::table::{field, indented};
-use super::units::bytes;
+use super::units::{bytes, moment};
 use super::{lun, plan};
 use crate::failure::Failure;
 use crate::json;
@@ -14,6 +15,10 @@ pub(crate) fn text(explanation: &Explanation) -> String {
     let name = &explanation.lun.name;
     let mut text = format!("{name} {}\n", explanation.lun.level);
     text.push_str(&lun::standing(&explanation.lun));
+    if let Some(decision) = &explanation.decision {
+        text.push_str("\nWhat happens by itself\n");
+        text.push_str(&decided(decision));
+    }
     text.push_str(&format!("\nWhat `lunctl recover {name}` would do now\n"));
     if let Some(refusal) = &explanation.refusal {
         text.push_str(&refused(refusal));
@@ -30,6 +35,35 @@ pub(crate) fn text(explanation: &Explanation) -> String {
     if !explanation.unregistered.is_empty() {
         text.push_str("\nIdle drives that were not considered\n");
         text.push_str(&bystanders(&explanation.unregistered));
+    }
+    text
+}
+
+fn decided(decision: &Decision) -> String {
+    let verdict = match decision.verdict {
+        AutoVerdict::Act => match decision.op {
+            Some(op) => format!("recovered by operation {op}"),
+            None => "recovered".to_owned(),
+        },
+        AutoVerdict::Wait {
+            ends_at_ms: Some(at),
+        } => format!("waits until {}", moment(at.0)),
+        AutoVerdict::Wait { ends_at_ms: None } => "waits until something changes".to_owned(),
+        AutoVerdict::Leave => "nothing".to_owned(),
+    };
+    let mut text = field("verdict", &verdict);
+    text.push_str(&field("because", &decision.reason));
+    text.push_str(&field("rule", decision.rule.as_str()));
+    text.push_str(&field("since", &moment(decision.decided_at_ms.0)));
+    for fact in &decision.facts {
+        text.push_str(&field("fact", fact));
+    }
+    for drive in &decision.alternatives {
+        let verdict = if drive.fits { "fits" } else { "does not do" };
+        text.push_str(&field(
+            "drive",
+            &format!("{} {verdict}: {}", drive.drive, drive.reason),
+        ));
     }
     text
 }
@@ -95,7 +129,8 @@ mod tests {
     use super::*;
     use crate::ui::samples;
     use lun_core::Error;
-    use lun_core::id::DriveId;
+    use lun_core::id::{DriveId, Wall};
+    use lun_core::model::{Alternative, AutoRule};
 
     fn sample() -> Explanation {
         let plan = samples::plan();
@@ -108,6 +143,23 @@ mod tests {
             candidates: vec![explained(None), explained(Some("plug it in"))],
             plan: Some(plan),
             refusal: None,
+            decision: Some(Decision {
+                lun: samples::degraded().id,
+                lun_name: "md0".to_owned(),
+                decided_at_ms: Wall(1_795_407_137_000),
+                rule: AutoRule::Grace,
+                verdict: AutoVerdict::Wait {
+                    ends_at_ms: Some(Wall(1_795_407_152_000)),
+                },
+                reason: "what was lost is given a while to come back".to_owned(),
+                facts: vec!["/dev/loop1 went away".to_owned()],
+                alternatives: vec![Alternative {
+                    drive: "/dev/loop2".to_owned(),
+                    fits: true,
+                    reason: "it fits".to_owned(),
+                }],
+                op: None,
+            }),
             unregistered: vec![Bystander {
                 id: DriveId::derive("backing", "x"),
                 device: "/dev/loop7".to_owned(),
@@ -128,6 +180,10 @@ mod tests {
             "a spare of the pool takes over",
             "1.  add /dev/loop2 to md0 as a spare",
             "plug it in",
+            "What happens by itself",
+            "waits until 2026-11-23T04:12:32Z",
+            "/dev/loop1 went away",
+            "/dev/loop2 fits: it fits",
             "Idle drives that were not considered",
             "/dev/loop7",
         ] {

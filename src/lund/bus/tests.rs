@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lun_core::Hresult;
 use lun_core::model::{Health, Lun, OpView};
+use lun_core::policy::Policy;
 use lun_ipc::names::{BUS_NAME, LUN_INTERFACE, ROOT_PATH, op_path};
 use lun_ipc::{CancelOptions, Client, ClientError, HostView, RecoverOptions, SpareOptions};
 use lun_sim::{SimKernel, scenario};
@@ -80,7 +81,10 @@ impl Daemon {
                 let _ = stopped.await;
             };
             crate::run(
-                Config::default(),
+                Config {
+                    policy: Policy::default().by_hand(),
+                    ..Config::default()
+                },
                 &state_dir,
                 address,
                 kernel,

@@ -53,7 +53,8 @@ const KEPT: &str = "SELECT json_extract(json, '$.claimed_by') FROM pool
 pub(super) fn step(connection: &Connection, keep: &Retention) -> Result<bool, rusqlite::Error> {
     let ops = prune_ops(connection, keep)?;
     let events = prune_events(connection, keep)?;
-    Ok(ops || events)
+    let decisions = prune_decisions(connection, keep)?;
+    Ok(ops || events || decisions)
 }
 
 /// How many of `count` are to go in this step.
@@ -123,6 +124,24 @@ fn prune_events(connection: &Connection, keep: &Retention) -> Result<bool, rusql
                 "DELETE FROM events WHERE seq IN
                      (SELECT seq FROM events WHERE at < ?1 AND seq < {newest} LIMIT ?2)"
             ),
+            params![cutoff, int(STEP)],
+        )?,
+    };
+    Ok(u64::try_from(many.max(old)).unwrap_or(0) >= STEP)
+}
+
+/// Decisions are kept as notifications are: each of them was one too.
+fn prune_decisions(connection: &Connection, keep: &Retention) -> Result<bool, rusqlite::Error> {
+    let count: i64 =
+        connection.query_row("SELECT COUNT(*) FROM decisions", [], |row| row.get(0))?;
+    let oldest = "DELETE FROM decisions WHERE (at, lun, rule) IN
+        (SELECT at, lun, rule FROM decisions ORDER BY at, lun, rule LIMIT ?1)";
+    let many = connection.execute(oldest, [surplus(count, keep.events)])?;
+    let old = match keep.cutoff() {
+        None => 0,
+        Some(cutoff) => connection.execute(
+            "DELETE FROM decisions WHERE (at, lun, rule) IN
+                 (SELECT at, lun, rule FROM decisions WHERE at < ?1 ORDER BY at LIMIT ?2)",
             params![cutoff, int(STEP)],
         )?,
     };

@@ -12,7 +12,7 @@ use super::store::Failure;
 
 /// Each entry takes the schema one version up; `user_version` says how many were applied.
 /// Entries are never changed once released, only added.
-pub(super) const MIGRATIONS: [&str; 3] = ["
+pub(super) const MIGRATIONS: [&str; 4] = ["
     CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE ops(
         id INTEGER PRIMARY KEY, lun TEXT NOT NULL, state TEXT NOT NULL, json TEXT NOT NULL,
@@ -35,6 +35,10 @@ pub(super) const MIGRATIONS: [&str; 3] = ["
     CREATE INDEX events_by_time ON events(at);
     CREATE INDEX ops_unfinished ON ops(id) WHERE ended IS NULL;
     CREATE INDEX ops_ended ON ops(ended) WHERE ended IS NOT NULL;
+", "
+    CREATE TABLE decisions(
+        at INTEGER NOT NULL, lun TEXT NOT NULL, rule TEXT NOT NULL, verdict TEXT NOT NULL, op INTEGER,
+        json TEXT NOT NULL, PRIMARY KEY(at, lun, rule)) WITHOUT ROWID;
 "];
 
 /// A file up to this size is looked through at each start; it takes some milliseconds.

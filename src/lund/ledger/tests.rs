@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use lun_core::action::{Action, SyncWord};
 use lun_core::id::{DriveId, LunId, OpId, Wall};
 use lun_core::machine::{SeenDrive, SeenLun};
-use lun_core::model::{OpKind, Origin, Phase};
+use lun_core::model::{AutoRule, AutoVerdict, Decision, OpKind, Origin, Phase};
 use lun_core::op::{Live, Op, OpState};
 use lun_core::plan::PoolEntry;
 
@@ -50,6 +50,20 @@ fn op(id: u64, ended: bool) -> Op {
         states: Vec::new(),
         work: lun_core::op::Work::default(),
         live: Live::default(),
+    }
+}
+
+fn decision(at: u64) -> Decision {
+    Decision {
+        lun: LUN,
+        lun_name: "md0".to_owned(),
+        decided_at_ms: Wall(at),
+        rule: AutoRule::Grace,
+        verdict: AutoVerdict::Wait { ends_at_ms: None },
+        reason: "what was lost is given a while".to_owned(),
+        facts: Vec::new(),
+        alternatives: Vec::new(),
+        op: None,
     }
 }
 
@@ -100,6 +114,7 @@ fn all_kinds() -> Vec<Record> {
         role: lun_core::model::Role::Faulty,
         last_seen: Wall(6),
         gone: false,
+        lost: Vec::new(),
     };
     let seen = SeenLun {
         id: LUN,
@@ -138,6 +153,7 @@ fn all_kinds() -> Vec<Record> {
         },
         Record::Lun(seen),
         Record::Drive(drive),
+        Record::Decision(Box::new(decision(8))),
         Record::Booted,
     ]
 }

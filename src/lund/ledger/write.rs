@@ -1,6 +1,7 @@
 //! Records and notifications on their way into the tables.
 
 use lun_core::machine::Record;
+use lun_core::model::Decision;
 use lun_core::op::Op;
 use lun_ipc::Event;
 use rusqlite::{Connection, params};
@@ -59,6 +60,7 @@ pub(super) fn record(connection: &Connection, record: &Record) -> Result<(), Fai
             let row = (seen.id.to_string(), json(seen)?);
             write_seen(connection, "drives", row, int(seen.last_seen.0), seen.gone)?;
         }
+        Record::Decision(decision) => write_decision(connection, decision)?,
         Record::Booted => load::boot_is_known(connection)?,
         Record::Lun(seen) => {
             let row = (seen.id.to_string(), json(seen)?);
@@ -110,6 +112,23 @@ fn write_op(connection: &Connection, op: &Op) -> Result<(), Failure> {
              ON CONFLICT(key) DO UPDATE SET value = ?1 WHERE CAST(value AS INTEGER) < ?1",
         )?
         .execute(params![int(op.id.0)])?;
+    Ok(())
+}
+
+/// A decision that is told twice is the same row.
+fn write_decision(connection: &Connection, decision: &Decision) -> Result<(), Failure> {
+    let json = json(decision)?;
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO decisions(at, lun, rule, verdict, op, json)
+             VALUES(?1, ?2, json_extract(?4, '$.rule'), json_extract(?4, '$.verdict'), ?3, ?4)",
+        )?
+        .execute(params![
+            int(decision.decided_at_ms.0),
+            decision.lun.to_string(),
+            decision.op.map(|op| int(op.0)),
+            json,
+        ])?;
     Ok(())
 }
 

@@ -149,6 +149,15 @@ impl Rig {
             }
             Effect::Reply { token, result } => self.answered(token, result),
             Effect::Publish => {}
+            Effect::Decided(decision) => {
+                self.tell(|| format!("  = {:?} {decision}", decision.rule));
+                *self
+                    .tally
+                    .decisions
+                    .entry(decision.rule.as_str())
+                    .or_default() += 1;
+                self.judge_decision(*decision);
+            }
             Effect::Notify { text, .. } => {
                 self.checks.notified(&text);
                 self.tell(|| format!("  - {text}"));

@@ -52,7 +52,7 @@ impl Committed {
             }
             Record::Booted => self.booted = true,
             // History for people: nothing is decided from it.
-            Record::Intent { .. } | Record::Outcome { .. } => {}
+            Record::Intent { .. } | Record::Outcome { .. } | Record::Decision(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! and the promises of `docs/simulation.md` checked on the way and at the end. A seed replays its
 //! schedule exactly.
 
+mod auto;
 mod checks;
 mod effects;
 mod ledger;
@@ -148,6 +149,7 @@ fn one(seed: u64, kind: Kind, tell: bool) -> Result<(Tally, Vec<String>), Box<Fa
     let extend_groups = kind == Kind::RaidSets && random.one_in(2);
     let mut rig = Rig::new(world, random, tell);
     rig.policy.extend_groups = extend_groups;
+    let mut auto = auto::Auto::drawn(seed, &mut rig);
     let mut agenda = schedule::Agenda::default();
     rig.pace = schedule::pace(&mut rig);
     rig.start();
@@ -165,11 +167,13 @@ fn one(seed: u64, kind: Kind, tell: bool) -> Result<(Tally, Vec<String>), Box<Fa
             Kind::Arrays => schedule::disturb(&mut rig, &mut agenda),
             Kind::RaidSets => raid_sets::disturb(&mut rig, &mut agenda),
         }
+        auto.disturb(&mut rig);
         rig.checks.data(&rig.world);
         if rig.checks.broken() {
             break;
         }
     }
+    auto.peace(&mut rig);
     peace::make(&mut rig, &mut agenda);
     rig.tally.schedules = 1;
     rig.tally.virtual_ms = rig.now_ms();

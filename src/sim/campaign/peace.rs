@@ -39,6 +39,7 @@ pub(super) fn make(rig: &mut Rig, agenda: &mut Agenda) {
         *rig.tally.arrays.entry("beyond recovery").or_default() += 1;
     }
     for name in readable {
+        super::auto::mends_by_itself(rig, &name);
         if rig.checks.broken() {
             return;
         }

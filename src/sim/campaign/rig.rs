@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lun_core::Error;
 use lun_core::action::Action;
-use lun_core::id::{Mono, Now, Wall};
+use lun_core::id::{LunId, Mono, Now, Wall};
 use lun_core::machine::{ActId, Command, Effect, Input, LedgerState, Machine, PersistId, Token};
+use lun_core::model::Decision;
 use lun_core::policy::Policy;
 use lun_kernel::{Hint, ScanRequest};
 
@@ -111,6 +112,8 @@ pub struct Rig {
     pub pace: Pace,
     /// What the daemon was told in its configuration.
     pub policy: Policy,
+    /// What was decided about each LUN last.
+    pub decisions: BTreeMap<LunId, Decision>,
     /// What must be true.
     pub checks: Checks,
     /// What was done and how it ended.
@@ -156,7 +159,8 @@ impl Rig {
             world,
             random,
             pace: Pace::CALM,
-            policy: Policy::default(),
+            policy: Policy::default().by_hand(),
+            decisions: BTreeMap::new(),
             checks: Checks::default(),
             tally: Tally::default(),
             ledger: Ledger::default(),

@@ -25,6 +25,8 @@ pub struct Tally {
     pub faults: BTreeMap<&'static str, u64>,
     /// Arrays that were whole again, whole all along, or beyond repair when peace came.
     pub arrays: BTreeMap<&'static str, u64>,
+    /// What was decided to do by itself, by rule.
+    pub decisions: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -52,6 +54,7 @@ impl Tally {
             (&mut self.refusals, &other.refusals),
             (&mut self.faults, &other.faults),
             (&mut self.arrays, &other.arrays),
+            (&mut self.decisions, &other.decisions),
         ] {
             for (key, count) in from {
                 *into.entry(key).or_default() += count;

@@ -147,6 +147,7 @@ fn print(tally: &Tally, options: &Options, seconds: f64) {
     );
     println!("operations by their end: {:?}", tally.ends);
     println!("arrays in the end: {:?}", tally.arrays);
+    println!("decisions: {:?}", tally.decisions);
     println!("refusals: {:?}", tally.refusals);
     println!("faults:");
     for (kind, count) in &tally.faults {

@@ -395,3 +395,28 @@ fn read_pages(folder: &Path, count: u64) {
     );
     assert_eq!(u64::try_from(seen), Ok(count));
 }
+
+#[test]
+fn decisions_are_rows_that_are_forgotten_like_notifications() {
+    let folder = tempfile::tempdir().unwrap();
+    let retention = Retention {
+        events: 100,
+        ..Retention::default()
+    };
+    let told = |at| Record::Decision(Box::new(decision(at)));
+    let records = (0..300).map(told).chain([told(299)]).collect();
+    let mut store = filled(folder.path(), retention, records);
+    let connection =
+        rusqlite::Connection::open(folder.path().join(super::super::store::FILE)).unwrap();
+    let count = || -> i64 {
+        let sql = "SELECT COUNT(*) FROM decisions WHERE rule = 'grace' AND verdict = 'wait'";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(count(), 300, "one that is told twice is one");
+    while store.prune() {}
+    assert_eq!(count(), 100);
+    let oldest: i64 = connection
+        .query_row("SELECT MIN(at) FROM decisions", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(oldest, 200, "the oldest go first");
+}
