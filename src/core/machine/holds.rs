@@ -10,6 +10,9 @@ use crate::facts::{Fact, SyncAction, SyncFacts};
 use crate::id::{LunId, OpId};
 use crate::project;
 
+/// How often in a row it is tried to hold again what stays as it is.
+const HOLD_TRIES: u32 = 5;
+
 impl Machine {
     /// Writes down that a LUN stands still until somebody releases it.
     pub(super) fn hold(&mut self, lun: LunId, name: &str) {
@@ -105,13 +108,32 @@ impl Machine {
     }
 
     pub(super) fn reasserted(&mut self, lun: LunId, result: Result<(), Error>) {
-        if let Err(error) = result {
-            let text = format!("could not hold it again: {error}");
+        let facts = self.array_of(lun).cloned();
+        if let (Err(error), Some(facts)) = (result, facts) {
+            let before = match self.hold_refused.get(&lun) {
+                Some((tries, seen)) if *seen == facts => *tries,
+                _ => 0,
+            };
+            let and_then = match before + 1 {
+                HOLD_TRIES.. => ", and it is not tried again before something of it changes",
+                _ => "",
+            };
+            let text = format!("could not hold it again{and_then}: {error}");
             self.notify(None, Some(lun), None, text);
+            self.hold_refused.insert(lun, (before + 1, facts));
             self.hold_broken_at
                 .insert(lun, self.now.mono.after(HOLD_RETRY_MS));
+        } else {
+            self.hold_refused.remove(&lun);
         }
         self.scan.wanted = true;
+    }
+
+    /// Nothing has changed of a LUN that could not be held often enough. While a recovery runs something does.
+    fn cannot_be_held(&self, lun: LunId) -> bool {
+        self.hold_refused
+            .get(&lun)
+            .is_some_and(|(tries, seen)| *tries >= HOLD_TRIES && self.array_of(lun) == Some(seen))
     }
 
     /// A write that keeps or lifts a hold has passed its deadline: who asked need not wait on.
@@ -138,10 +160,15 @@ impl Machine {
     pub(super) fn keep_holds(&mut self) {
         let held: Vec<LunId> = self.holds.keys().copied().collect();
         self.hold_broken_at.retain(|id, _| held.contains(id));
+        self.hold_refused.retain(|id, _| held.contains(id));
         for id in held {
             // Under its name may run an array that nobody ever held.
             let sure = self.known_lun(id).is_ok();
-            if !sure || !self.hold_is_broken(id) || self.lun_is_acted_on(id) {
+            if !sure
+                || !self.hold_is_broken(id)
+                || self.lun_is_acted_on(id)
+                || self.cannot_be_held(id)
+            {
                 self.hold_broken_at.remove(&id);
                 continue;
             }

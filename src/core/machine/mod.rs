@@ -31,7 +31,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::facts::Inventory;
+use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
 use crate::model::{Lun, NotificationEvent};
 use crate::op::Op;
@@ -97,6 +97,8 @@ pub struct Machine {
     holds: BTreeMap<LunId, (String, Wall)>,
     /// Held LUNs whose recovery the kernel runs all the same, with the moment it was first seen.
     hold_broken_at: BTreeMap<LunId, Mono>,
+    /// How often in a row a LUN that looked like this could not be held again.
+    hold_refused: BTreeMap<LunId, (u32, ArrayFacts)>,
     /// Until then LUNs of the ledger that are not there may still be assembled.
     await_until: Mono,
     /// What is yet to be found out after a start of the host.
@@ -147,6 +149,7 @@ impl Machine {
             pool: Vec::new(),
             holds: BTreeMap::new(),
             hold_broken_at: BTreeMap::new(),
+            hold_refused: BTreeMap::new(),
             await_until: Mono::default(),
             boot: None,
             ledger_degraded: None,

@@ -419,7 +419,9 @@ impl Checks {
                 let text = format!("{} was left frozen and is not held", array.name);
                 self.wrong.push(text);
             }
-            if held && !array.is_held() && array.mode != Mode::Readonly {
+            // Nobody can begin anything on a raid set whose table no longer loads, nor hold it.
+            let stuck = array.dm.is_some() && world.loads_again(&array.name).is_err();
+            if held && !array.is_held() && array.mode != Mode::Readonly && !stuck {
                 let text = format!("{} is held and not frozen", array.name);
                 self.wrong.push(text);
             }

@@ -37,6 +37,17 @@ impl World {
     /// `EINVAL` where too few legs could be read, `EIO` where parity is out of step and a leg misses: the
     /// live table stays.
     pub(super) fn reload(&mut self, name: &str) -> Result<(), i32> {
+        let dead = self.loads_again(name)?;
+        self.interrupt(name);
+        self.load(name, &dead);
+        Ok(())
+    }
+
+    /// Whether the set's table could be loaded anew; then the legs that would be left out.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub(crate) fn loads_again(&self, name: &str) -> Result<BTreeSet<DevNo>, i32> {
         let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
         let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
         let dead = self.dead_legs(set);
@@ -52,9 +63,7 @@ impl World {
         if starts_dirty_degraded(array, &dead) {
             return Err(errno::EIO);
         }
-        self.interrupt(name);
-        self.load(name, &dead);
-        Ok(())
+        Ok(dead)
     }
 
     /// What the constructor makes of the legs, of which those in `dead` cannot be read.
