@@ -11,6 +11,7 @@ mod ledger;
 mod lvm;
 mod manners;
 mod native;
+mod package;
 mod program;
 mod recover;
 mod resume;
