@@ -244,6 +244,9 @@ impl World {
         if let Some(array) = self.array_of(dev) {
             return Some(array.name.clone());
         }
+        if let Some(set) = self.set_of_leg(dev) {
+            return Some(set.to_owned());
+        }
         let device = self.devices.get(&dev)?;
         let leg = self.legs_on(device.id).into_iter();
         let mut leg = leg.filter_map(|dev| self.devices.get(&dev).filter(|d| d.present));

@@ -165,6 +165,7 @@ impl World {
     fn device_facts(&self, device: &Device) -> DeviceFacts {
         let mut holders = device.holders.clone();
         holders.extend(self.array_of(device.dev).map(|a| a.name.clone()));
+        holders.extend(self.set_of_leg(device.dev).map(str::to_owned));
         let legs = self.legs_on(device.id).into_iter();
         holders.extend(
             legs.filter_map(|dev| Some(self.devices.get(&dev).filter(|d| d.present)?.name.clone())),

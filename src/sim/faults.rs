@@ -8,6 +8,7 @@ use lun_core::facts::Level;
 use lun_core::id::DevNo;
 use lun_kernel::Hint;
 
+use crate::dm::Reached;
 use crate::world::{Array, KernelStyle, Mode, Superblock, World};
 
 /// What the first half of an action has left behind.
@@ -45,9 +46,13 @@ impl World {
             Action::SetSync { .. } | Action::RepairVolume { .. } if self.busy_next == 0 => {
                 self.begin_on_set(action).then_some(Part { froze: false })
             }
-            Action::ReplaceLeg { .. } => self
-                .begin_replacement(action)
-                .then_some(Part { froze: false }),
+            Action::ReplaceLeg { .. } if self.busy_next == 0 => {
+                let stages = Reached::ALL.len();
+                let at = usize::try_from(self.now_ms).unwrap_or(0) % stages;
+                let reached = Reached::ALL.get(at).copied()?;
+                self.begin_replacement(action, reached)
+                    .then_some(Part { froze: false })
+            }
             Action::ReAdd { array, drive } => {
                 let there = self.is_drive(drive) && self.exclusive_user(drive.dev).is_none();
                 let froze = there && self.freeze_for_tool(array);

@@ -7,6 +7,7 @@ mod cancel;
 mod found;
 mod found_sets;
 mod freezes;
+mod laid_legs;
 mod lives;
 mod resume;
 mod rig;

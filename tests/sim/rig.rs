@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lun_core::Error;
+use lun_core::action::Action;
 use lun_core::id::{Mono, Now, OpId, Wall};
 use lun_core::machine::{Command, Effect, Input, Machine, Reply, Token};
 use lun_core::model::{Decision, Lun, OpView};
@@ -10,6 +11,7 @@ use lun_core::op::Op;
 use lun_core::policy::Policy;
 use lun_kernel::{Kernel, ScanRequest};
 use lun_sim::campaign::Committed;
+use lun_sim::dm::Reached;
 use lun_sim::{SimKernel, World};
 
 /// Everything but the daemon.
@@ -29,6 +31,8 @@ pub(crate) struct Rig {
     /// What was decided, the oldest first.
     pub(crate) decisions: Vec<Decision>,
     pub(crate) broken: Vec<String>,
+    /// The daemon dies when its replacement of a leg has come as far as this.
+    pub(crate) dies_at: Option<Reached>,
 }
 
 impl Rig {
@@ -51,6 +55,7 @@ impl Rig {
             told: Vec::new(),
             percents: BTreeMap::new(),
             broken: Vec::new(),
+            dies_at: None,
         };
         rig.start();
         rig
@@ -153,6 +158,7 @@ impl Rig {
                 self.inbox
                     .push_back(Input::Progress(self.kernel.read_progress()));
             }
+            Effect::Act { action, .. } if self.dies(&action) => {}
             Effect::Act { id, action, .. } => {
                 let result = self.kernel.act(&action);
                 self.told
@@ -186,6 +192,23 @@ impl Rig {
                 self.told.push(format!("{:>8} {text}", self.now_ms));
             }
         }
+    }
+
+    /// Does a part of this action, after which nobody is there to hear of it.
+    fn dies(&mut self, action: &Action) -> bool {
+        let Some(reached) = self
+            .dies_at
+            .take_if(|_| matches!(action, Action::ReplaceLeg { .. }))
+        else {
+            return false;
+        };
+        let begun = self
+            .kernel
+            .with(|world| world.begin_replacement(action, reached));
+        assert!(begun, "{action} does not begin\n{}", self.story());
+        self.told
+            .push(format!("{:>8} {action:?} reached {reached:?}", self.now_ms));
+        true
     }
 
     /// What clients are shown must never go backwards.

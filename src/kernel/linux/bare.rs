@@ -109,6 +109,10 @@ impl Hand<'_> {
                 self.reload(&before, &table.at_rate(None))
             }
             SyncWord::Idle if scrubs => self.reload(&before, &table),
+            // Somebody's message holds it; only 6.1 keeps that up.
+            SyncWord::Idle if before.status.action == SyncAction::Frozen => {
+                self.message(word.as_str())
+            }
             SyncWord::Idle => Ok(()),
             SyncWord::Check | SyncWord::Repair | SyncWord::Recover | SyncWord::Resync => {
                 self.message(word.as_str())

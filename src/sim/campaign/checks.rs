@@ -254,7 +254,12 @@ impl Checks {
             return;
         };
         for member in &facts.members {
-            let good = |dev: &DevNo| array.member(*dev).is_some_and(|member| member.good());
+            let good = |dev: &DevNo| {
+                let slot = array.dm.as_ref().and_then(|set| set.slot_on(*dev));
+                let leg = array.dm.as_ref().and_then(|set| set.leg(slot?));
+                leg.and_then(|leg| array.member(leg.data))
+                    .is_some_and(|member| member.good())
+            };
             let said = member.state.is_known_and(|state| state.in_sync);
             if said && !member.dev.is_known_and(good) {
                 let (array, leg) = (&facts.name, &member.name);

@@ -111,8 +111,8 @@ fn mend(rig: &mut Rig, name: &str) {
         *rig.tally.arrays.entry("whole").or_default() += 1;
         return;
     }
-    if raid_sets::is_bare(&rig.world, name) || raid_sets::is_left_to_dmeventd(&rig.world, name) {
-        // lund refuses: dmeventd does it, or nobody can but who made the set.
+    if raid_sets::is_left_to_dmeventd(&rig.world, name) {
+        // lund refuses: dmeventd does it.
         *rig.tally.arrays.entry("left to others").or_default() += 1;
         return;
     }
@@ -128,7 +128,8 @@ fn mend(rig: &mut Rig, name: &str) {
         // A member that fails wants a spare as well.
         for _ in 0..missing.max(1) {
             let number = rig.fresh_number();
-            let grows = rig.world.array(name).is_some_and(|a| a.dm.is_some())
+            let set = rig.world.array(name).and_then(|a| a.dm.as_ref());
+            let grows = set.is_some_and(|set| set.group().is_some())
                 && !(rig.policy.extend_groups && rig.random.one_in(2));
             match rig.happens(|world| plug_blank(world, number)) {
                 // A spare in the pool is of no use to a group that lund may not extend.

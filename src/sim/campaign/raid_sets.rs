@@ -3,7 +3,7 @@
 //! does not change with them.
 
 use lun_core::action::{Action, SyncWord, Target};
-use lun_core::facts::{DmOwner, Level};
+use lun_core::facts::Level;
 
 use super::random::Random;
 use super::rig::Rig;
@@ -11,10 +11,6 @@ use super::schedule::{self, Agenda, Later};
 use super::setting::{DRIVE, disk_name};
 use crate::scenario::Scenario;
 use crate::world::{KernelStyle, World};
-
-/// Whether sets made with dmsetup take part. Not before the simulator knows the legs that lund lays: of those
-/// its tables say nothing, and what it calls at rest is not.
-const BARE_SETS: bool = false;
 
 /// Bytes of a physical volume: two legs and some room.
 const VOLUME: u64 = 40 << 20;
@@ -67,17 +63,23 @@ pub(super) fn world(random: &mut Random) -> Result<World, String> {
         next += 1;
         (scenario.disk(&name, bytes), name)
     };
-    let (lone, mapped) = (random.one_in(3), random.one_in(5));
-    for (wanted, bare) in [(lone, false), (mapped && BARE_SETS, true)] {
-        if wanted {
-            let (with_one, first) = fresh(scenario, DRIVE);
-            let (with_two, second) = fresh(with_one, DRIVE);
-            let pair = [first.as_str(), second.as_str()];
-            scenario = match bare {
-                true => with_two.bare("bare", Level::Raid1, &pair, LEG_MIB),
-                false => with_two.array("md0", Level::Raid1, &pair).bitmap(true),
-            };
+    let (lone, mapped) = (random.one_in(3), random.one_in(3));
+    if lone {
+        let (with_one, first) = fresh(scenario, DRIVE);
+        let (with_two, second) = fresh(with_one, DRIVE);
+        let pair = [first.as_str(), second.as_str()];
+        scenario = with_two.array("md0", Level::Raid1, &pair).bitmap(true);
+    }
+    if mapped {
+        let (level, legs) = random.pick(LEVELS).cloned().unwrap_or((Level::Raid1, 2));
+        let mut drives = Vec::new();
+        for _ in 0..legs {
+            let (with_one, drive) = fresh(scenario, DRIVE);
+            scenario = with_one;
+            drives.push(drive);
         }
+        let drives: Vec<&str> = drives.iter().map(String::as_str).collect();
+        scenario = scenario.bare("bare", level, &drives, LEG_MIB);
     }
     for _ in 0..random.between(1, 3) {
         (scenario, _) = fresh(scenario, VOLUME);
@@ -104,7 +106,13 @@ pub(super) fn others(rig: &mut Rig, agenda: &mut Agenda, array: &str) {
         array: array.clone(),
         word,
     };
+    let bare = rig.world.array(&array).and_then(|a| a.dm.as_ref());
+    let bare = bare.is_some_and(|set| set.group().is_none());
     match rig.random.below(12) {
+        0..=1 if bare => {
+            rig.fault("somebody suspends and resumes a set", &array);
+            let _ = rig.happens(|world| world.suspend_and_resume(&array));
+        }
         0..=1 => repair_by_hand(rig, &array, "somebody runs lvconvert --repair"),
         2..=3 => {
             if let Some(drive) = some_leg(rig, &array) {
@@ -210,12 +218,6 @@ pub(super) fn is_beyond_lvm(world: &World, array: &str) -> bool {
         let mirror = matches!(array.level, Level::Raid1 | Level::Raid10);
         !mirror && array.degraded() > 0 && array.resync_start.is_some()
     })
-}
-
-/// Whether this is a set whose table its maker has to change.
-pub(super) fn is_bare(world: &World, array: &str) -> bool {
-    let set = world.array(array).and_then(|array| array.dm.as_ref());
-    set.is_some_and(|set| set.owner == DmOwner::Bare)
 }
 
 /// The administrator gives the group of this array another physical volume.

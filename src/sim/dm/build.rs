@@ -12,6 +12,8 @@ use crate::world::{Device, OVERHEAD_BYTES, SECTOR, World};
 pub(super) const EXTENT_BYTES: u64 = 1 << 20;
 /// Major number of device-mapper.
 const DM_MAJOR: u32 = 253;
+/// Size of a metadata device of a set made with dmsetup.
+const META_BYTES: u64 = 1 << 20;
 /// Signature of a physical volume.
 pub(crate) const PV_SIGNATURE: &str = "LVM2_member";
 
@@ -80,6 +82,9 @@ impl Scenario {
                     .map(|device| device.id)
                     .ok_or_else(|| format!("no disk {drive}"))?;
                 let leg = world.lay_leg(&stem, id, mib << 20);
+                if owner == DmOwner::Bare {
+                    world.list_parts(&leg, &stem);
+                }
                 names.extend(world.devices.get(&leg.data).map(|d| d.name.clone()));
                 legs.push(leg);
                 Ok(())
@@ -98,6 +103,8 @@ impl Scenario {
             slowed_by_owner: false,
             event: 1,
             inactive_table: false,
+            laid: Vec::new(),
+            former: Vec::new(),
         };
         let sectors = (mib << 20) / SECTOR;
         scenario = scenario.world(|world| world.map(&array, set, sectors));
@@ -108,16 +115,13 @@ impl Scenario {
 impl World {
     /// Makes a raid set of an array whose members are its legs.
     fn map(&mut self, name: &str, set: DmSet, component: u64) {
-        let minor = self.fresh_minor();
+        let dev = self.fresh_dev();
         let Some(array) = self.arrays.get_mut(name) else {
             return;
         };
         let uuid = LunId::of_dm(&set.uuid).0;
         let devs: Vec<DevNo> = array.members.iter().map(|m| m.dev).collect();
-        array.dev = DevNo {
-            major: DM_MAJOR,
-            minor,
-        };
+        array.dev = dev;
         array.uuid = uuid;
         array.metadata = Metadata::DmRaid;
         array.bitmap = true;
@@ -137,20 +141,40 @@ impl World {
 
     /// Lays a blank leg on a drive: a device with its data; that of its metadata is not listed.
     pub(super) fn lay_leg(&mut self, stem: &str, drive: DriveId, bytes: u64) -> Leg {
-        let minor = self.fresh_minor();
-        let dev = |minor| DevNo {
-            major: DM_MAJOR,
-            minor,
-        };
-        let (data, meta) = (dev(minor), dev(minor + 1));
-        let name = format!("dm-{minor}");
-        let serial = format!("{stem}-{minor}");
+        let (data, meta) = (self.fresh_dev(), self.fresh_dev());
+        let serial = format!("{stem}-{}", data.minor);
         let device = Device {
-            dev: data,
+            used_by: vec![format!("LVM, as {stem}")],
+            ..self.mapped(&serial, data, drive, bytes)
+        };
+        self.devices.insert(data, device);
+        Leg {
+            data,
+            meta,
+            drive,
+            superblock: None,
+            left_out: false,
+        }
+    }
+
+    /// Of a set made with dmsetup both devices of a leg are seen by all.
+    fn list_parts(&mut self, leg: &Leg, stem: &str) {
+        let device = self.mapped(&format!("{stem}-meta"), leg.meta, leg.drive, META_BYTES);
+        self.devices.insert(leg.meta, device);
+        if let Some(data) = self.devices.get_mut(&leg.data) {
+            data.used_by.clear();
+        }
+    }
+
+    /// A device of device-mapper on this drive.
+    pub(super) fn mapped(&self, serial: &str, dev: DevNo, drive: DriveId, bytes: u64) -> Device {
+        let name = format!("dm-{}", dev.minor);
+        Device {
+            dev,
             name: name.clone(),
-            id: DriveId::derive("dm-uuid", &serial),
+            id: DriveId::derive("dm-uuid", serial),
             id_kind: IdentityKind::Serial,
-            serial,
+            serial: serial.to_owned(),
             size_bytes: bytes,
             block_bytes: 512,
             rotational: false,
@@ -158,7 +182,7 @@ impl World {
             controller: None,
             whole_disk: name,
             read_only: false,
-            used_by: vec![format!("LVM, as {stem}")],
+            used_by: Vec::new(),
             holders: std::collections::BTreeSet::new(),
             opened: false,
             signatures: std::collections::BTreeSet::new(),
@@ -173,20 +197,16 @@ impl World {
             content: None,
             missed_sectors: 0,
             under: Some(drive),
-        };
-        self.devices.insert(data, device);
-        Leg {
-            data,
-            meta,
-            drive,
-            superblock: None,
         }
     }
 
-    /// A minor number of device-mapper that was never used; the next one is free too.
-    fn fresh_minor(&mut self) -> u32 {
-        self.minors += 2;
-        self.minors
+    /// A number of device-mapper that was never used.
+    pub(super) const fn fresh_dev(&mut self) -> DevNo {
+        self.minors += 1;
+        DevNo {
+            major: DM_MAJOR,
+            minor: self.minors,
+        }
     }
 }
 

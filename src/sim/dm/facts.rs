@@ -27,9 +27,8 @@ impl World {
             suspended: false,
             read_only: array.mode == Mode::Readonly,
             inactive_table: set.inactive_table,
-            // Legs are drives here, not devices laid on them.
-            laid: Vec::new(),
-            unreadable: BTreeSet::new(),
+            laid: set.laid_facts(),
+            unreadable: self.unreadable_legs(array, set),
             event: set.event,
             open_count: 0,
             superblocks: set.legs.iter().map(|leg| self.superblock_of(leg)).collect(),
@@ -45,9 +44,27 @@ impl World {
         })
     }
 
+    /// Legs of a set that has lost one which are called good and answer a read with an error.
+    fn unreadable_legs(&self, array: &Array, set: &DmSet) -> BTreeSet<u32> {
+        let lost = |leg: &Leg| array.member(leg.data).is_none_or(|m| m.faulty);
+        if !set.legs.iter().any(lost) {
+            return BTreeSet::new();
+        }
+        let errs = |leg: &Leg| {
+            let device = self.devices.get(&leg.data);
+            device.is_none_or(|d| !d.present || d.dead && !d.hung)
+        };
+        (0_u32..)
+            .zip(&set.legs)
+            .filter(|(_, leg)| !lost(leg) && errs(leg))
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+
     /// The superblock of a leg, read past the page cache.
     fn superblock_of(&self, leg: &Leg) -> Fact<Option<RaidSuperblock>> {
         match self.devices.get(&leg.data) {
+            _ if leg.left_out => Fact::Known(None),
             Some(device) if device.hung => Fact::Unknown(format!(
                 "the superblock of {} was not read within 3 s",
                 leg.meta
@@ -63,11 +80,10 @@ impl World {
             return;
         };
         let Some(set) = &array.dm else { return };
-        let failed: BTreeSet<u32> = array
-            .members
-            .iter()
-            .filter(|m| m.faulty)
-            .filter_map(|m| set.slot_of(m.dev))
+        let failed: BTreeSet<u32> = (0_u32..)
+            .zip(&set.legs)
+            .filter(|(_, leg)| array.member(leg.data).is_none_or(|m| m.faulty))
+            .map(|(slot, _)| slot)
             .collect();
         let count = u32::try_from(set.legs.len()).unwrap_or(u32::MAX);
         let written: BTreeMap<u32, RaidSuperblock> = array
@@ -225,8 +241,8 @@ fn table(array: &Array, set: &DmSet) -> RaidTable {
     let raid10 = array.level == Level::Raid10;
     let rate = set.slowed.then_some(HOLD_RATE);
     let leg = |leg: &Leg| RaidLeg {
-        meta: Some(leg.meta),
-        data: Some(leg.data),
+        meta: (!leg.left_out).then_some(leg.meta),
+        data: (!leg.left_out).then_some(leg.data),
     };
     let kind = RaidType {
         word: word.to_owned(),

@@ -1,12 +1,12 @@
 //! What befalls raid sets without lund: their drives, reboots, people who send them messages.
 
 use lun_core::action::SyncWord;
-use lun_core::facts::DmOwner;
+use lun_core::facts::{DmOwner, Slot};
 use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 
 use super::reload::{enough_with, starts_dirty_degraded};
-use crate::world::{Array, KernelStyle, World, errno};
+use crate::world::{Array, KernelStyle, Member, World, errno};
 
 impl World {
     /// The drive to which something happens that is said of a device: that of a leg, else itself.
@@ -92,10 +92,16 @@ impl World {
         array.sync_min = 0;
         if let Some(set) = &mut array.dm {
             set.inactive_table = false;
-        }
-        for member in &array.members {
-            if let Some(device) = self.devices.get_mut(&member.dev) {
-                device.present = false;
+            let litter = set.laid.iter().filter(|laid| !set.uses(laid.dev));
+            let litter: Vec<DevNo> = litter.map(|laid| laid.dev).collect();
+            set.laid.retain(|laid| !litter.contains(&laid.dev));
+            for dev in litter {
+                self.devices.remove(&dev);
+            }
+            for dev in set.legs.iter().flat_map(|leg| [leg.data, leg.meta]) {
+                if let Some(device) = self.devices.get_mut(&dev) {
+                    device.present = false;
+                }
             }
         }
         self.stopped.insert(array.name.clone(), array);
@@ -104,39 +110,68 @@ impl World {
     }
 
     /// A set is made again: by LVM with the table that its metadata tells, by somebody's script with the one
-    /// that it knows, which has no hold in it. Where the legs in sync are not there it stays away: that LVM
+    /// that it knows, which has no hold in it. One with legs that lund has laid is made with the commands that
+    /// the LUN shows. Where the legs in sync are not there it stays away: that LVM
     /// would start it from stale legs alone is nothing that lund could help.
     pub(crate) fn activate_set(&mut self, name: &str) {
         let Some(mut array) = self.stopped.remove(name) else {
             return;
         };
+        let put_down = array.clone();
         let Some(set) = &mut array.dm else { return };
         if set.owner == DmOwner::Bare {
-            set.slowed_by_owner = false;
             set.rebuild.clear();
+            if set.laid.is_empty() {
+                set.slowed_by_owner = false;
+                put_back(&mut array);
+            } else {
+                set.slowed_by_owner = set.slowed;
+            }
         }
+        let Some(set) = &mut array.dm else { return };
         let dead = self.dead_legs(set);
         if !enough_with(&array, &dead) || starts_dirty_degraded(&array, &dead) {
-            self.stopped.insert(name.to_owned(), array);
+            self.stopped.insert(name.to_owned(), put_down);
             return;
         }
-        let legs: Vec<DevNo> = array.members.iter().map(|m| m.dev).collect();
+        let legs = array.dm.iter().flat_map(|set| &set.legs);
+        let legs: Vec<DevNo> = legs.flat_map(|leg| [leg.data, leg.meta]).collect();
         self.arrays.insert(name.to_owned(), array);
         for dev in legs {
-            let hung = self
-                .devices
-                .get(&dev)
-                .and_then(|d| d.under)
-                .and_then(|id| self.drive(id))
-                .is_some_and(|d| d.hung);
+            let on = self.devices.get(&dev).and_then(|d| d.under);
+            let gone = on.is_some_and(|id| !self.is_there(id));
+            let drive = on.and_then(|id| self.drive(id));
+            let (hung, number) = (drive.is_some_and(|d| d.hung), drive.map(|d| d.dev));
             if let Some(device) = self.devices.get_mut(&dev) {
                 device.present = true;
                 device.hung = hung;
+                device.dead = gone;
             }
+            self.with_set(name, |set| {
+                let laid = set.laid.iter_mut().filter(|laid| laid.dev == dev);
+                laid.for_each(|laid| laid.on = number.unwrap_or(laid.on));
+            });
         }
         self.load(name, &dead);
         self.with_set(name, |set| set.rebuild.clear());
         self.hint(Hint::Arrays);
         self.settle();
+    }
+}
+
+/// The script knows nothing of legs that were left out: its table has them.
+fn put_back(array: &mut Array) {
+    let Some(set) = &mut array.dm else { return };
+    for (slot, leg) in (0_u32..).zip(&mut set.legs) {
+        if leg.left_out {
+            leg.left_out = false;
+            set.former.retain(|former| former.data != leg.data);
+            array.members.push(Member {
+                slot: Slot::At(slot),
+                faulty: true,
+                saved_slot: Some(slot),
+                ..Member::spare(leg.data, format!("dm-{}", leg.data.minor))
+            });
+        }
     }
 }

@@ -334,7 +334,8 @@ impl World {
     pub fn forget_marks(&mut self) {
         for array in self.arrays.values_mut() {
             let members = array.members.clone();
-            let Some(set) = &mut array.dm else { continue };
+            let set = array.dm.as_mut().filter(|set| set.group().is_some());
+            let Some(set) = set else { continue };
             let legs = set.legs.clone();
             set.rebuild.retain(|slot| {
                 let leg = usize::try_from(*slot).ok().and_then(|slot| legs.get(slot));

@@ -8,6 +8,7 @@
 mod bare;
 mod build;
 mod facts;
+mod laid;
 mod life;
 mod lvm;
 mod reload;
@@ -16,6 +17,9 @@ use std::collections::BTreeSet;
 
 use lun_core::facts::{DmOwner, RaidSuperblock};
 use lun_core::id::{DevNo, DriveId};
+
+pub use bare::Reached;
+pub use laid::Laid;
 
 use crate::world::{Array, Device, World};
 
@@ -40,6 +44,10 @@ pub struct DmSet {
     pub event: u32,
     /// A second table is loaded and not resumed.
     pub inactive_table: bool,
+    /// Devices that lund has laid for legs of it, in the table or left over.
+    pub laid: Vec<Laid>,
+    /// Legs that others have taken the place of; what is written on them stays.
+    pub former: Vec<Leg>,
 }
 
 /// A leg of a raid set.
@@ -53,6 +61,8 @@ pub struct Leg {
     pub drive: DriveId,
     /// Superblock as it was last written.
     pub superblock: Option<RaidSuperblock>,
+    /// The table has a `- -` in its place.
+    pub left_out: bool,
 }
 
 /// A volume group of LVM.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use lun_core::facts::{Level, Slot};
+use lun_core::facts::{DmOwner, Level, Slot};
 use lun_core::id::DevNo;
 
 use super::DmSet;
@@ -30,6 +30,13 @@ impl World {
             .collect()
     }
 
+    /// Data devices that cannot be read as they are: nobody makes them anew.
+    fn dead_devices(&self, set: &DmSet) -> BTreeSet<DevNo> {
+        let dead = |dev: &DevNo| self.devices.get(dev).is_none_or(|d| d.dead || !d.present);
+        let legs = set.legs.iter().map(|leg| leg.data);
+        legs.filter(dead).collect()
+    }
+
     /// Loads the set's table anew and resumes it. What was being filled goes on from the superblocks,
     /// what `rebuild` names from 0; failed legs that can be read again are taken back.
     ///
@@ -50,7 +57,10 @@ impl World {
     pub(crate) fn loads_again(&self, name: &str) -> Result<BTreeSet<DevNo>, i32> {
         let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
         let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
-        let dead = self.dead_legs(set);
+        let dead = match set.owner {
+            DmOwner::Lvm { .. } => self.dead_legs(set),
+            DmOwner::Bare => self.dead_devices(set),
+        };
         // md does not run without enough legs in sync, and the constructor fails.
         let rebuilt = |slot: &u32| set.leg(*slot).map(|leg| leg.data);
         let unfit = dead
@@ -118,16 +128,15 @@ impl World {
         self.hint(lun_kernel::Hint::Devices);
     }
 
-    /// Suspends and resumes without a new table: failed legs whose metadata can be read are taken back.
-    pub(super) fn resume(&mut self, name: &str) -> Result<(), i32> {
+    /// `dmsetup suspend` and `dmsetup resume`, without a new table: failed legs whose metadata can be read are
+    /// taken back.
+    ///
+    /// # Errors
+    /// `ENXIO` where there is no such set.
+    pub fn suspend_and_resume(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get(name).ok_or(errno::ENXIO)?;
         let set = array.dm.as_ref().ok_or(errno::ENXIO)?;
-        let dead = set
-            .legs
-            .iter()
-            .map(|leg| leg.data)
-            .filter(|dev| self.devices.get(dev).is_none_or(|d| d.dead || !d.present))
-            .collect();
+        let dead = self.dead_devices(set);
         let (rebuild, slowed) = (set.rebuild.clone(), set.slowed);
         self.interrupt(name);
         // The live table stays as it is, and its `rebuild` has been obeyed.
