@@ -110,6 +110,7 @@ fn no_schedule_breaks_a_promise() {
         "somebody refreshes a volume",
         "somebody sends a message",
         "dmeventd repairs",
+        "somebody suspends and resumes a set",
     ] {
         assert!(tally.faults.contains_key(kind), "no {kind}: {tally:#?}");
     }
@@ -129,6 +130,11 @@ const FOUND_SETS: &[(u64, &str)] = &[
     (5_045_543, "a cancel took for done what could not be read"),
     (3_636, "done before the cancel, and a leg could not be read"),
     (204, "all copies in step, and a leg could not be read"),
+    (51, "what somebody's message froze on 6.1 was not let go"),
+    (
+        44_610,
+        "a check was begun at the lowest rate, and did not end",
+    ),
 ];
 
 #[test]

@@ -147,3 +147,23 @@ fn what_somebodys_message_froze_is_let_go() {
     assert!(!frozen, "{}", rig.story());
     rig.sound();
 }
+
+/// At the lowest rate a check crawls: 1 KiB a second. What somebody holds is not checked.
+#[test]
+fn a_check_is_not_begun_at_the_lowest_rate() {
+    for word in [SyncWord::Check, SyncWord::Repair] {
+        let rig = mirror(KernelStyle::V6_12);
+        let say = |word| Action::SetSync {
+            array: NAME.to_owned(),
+            word,
+        };
+        rig.kernel
+            .with(|world| world.act(&say(SyncWord::Frozen)))
+            .unwrap();
+        let refused = rig.kernel.with(|world| world.act(&say(word)));
+        assert!(
+            matches!(refused, Err(lun_core::Error::LunNotReady { .. })),
+            "{refused:?}"
+        );
+    }
+}

@@ -114,6 +114,9 @@ impl Hand<'_> {
                 self.message(word.as_str())
             }
             SyncWord::Idle => Ok(()),
+            SyncWord::Check | SyncWord::Repair if held => {
+                Err(self.not_ready("its recovery rate is the lowest, at which no check ends"))
+            }
             SyncWord::Check | SyncWord::Repair | SyncWord::Recover | SyncWord::Resync => {
                 self.message(word.as_str())
             }

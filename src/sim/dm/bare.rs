@@ -53,7 +53,14 @@ impl World {
             ));
         }
         match action {
-            Action::SetSync { word, .. } => self.table_word(name, *word).map_err(failed),
+            Action::SetSync { word, .. } => {
+                let scrub = matches!(word, SyncWord::Check | SyncWord::Repair);
+                if scrub && self.dm_set(name).is_some_and(|set| set.slowed) {
+                    let why = "its recovery rate is the lowest, at which no check ends";
+                    return Err(not_ready(name, why));
+                }
+                self.table_word(name, *word).map_err(failed)
+            }
             Action::Revive { drive, .. } => self.take_back(name, drive, action),
             Action::ReplaceLeg { slot, drive, .. } => self.replace_leg(name, *slot, drive, action),
             Action::DropTable { .. } => self.drop_table(name).map_err(failed),
