@@ -9,7 +9,7 @@ use crate::error::{ObjectKind, Unfit};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
 use crate::op::{Caller, Live, Op, OpState, Standing, StateChange, Work};
-use crate::plan::{self, Context, Plan, Request};
+use crate::plan::{self, Context, Plan, Request, Verdict};
 use crate::project;
 
 impl Machine {
@@ -349,9 +349,15 @@ impl Machine {
         id
     }
 
-    /// Marks the pool drives that a plan takes, so that no other operation takes them too.
+    /// Marks the pool drives that a plan takes, so that no other operation takes them too. A drive that
+    /// becomes a physical volume is no target yet, and nothing holds it open.
     pub(super) fn claim(&mut self, op: OpId, plan: &Plan) {
-        let taken: BTreeSet<DriveId> = plan.targets.iter().map(|target| target.id).collect();
+        let targets = plan.targets.iter().map(|target| target.id);
+        let candidates = plan.candidates.iter();
+        let spares = candidates.filter(|candidate| candidate.verdict == Verdict::Taken);
+        let taken: BTreeSet<DriveId> = targets
+            .chain(spares.map(|candidate| candidate.drive.id))
+            .collect();
         let mut records = Vec::new();
         for entry in &mut self.pool {
             if taken.contains(&entry.id) && entry.claimed_by.is_none() {
