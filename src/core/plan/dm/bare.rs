@@ -119,8 +119,9 @@ pub(super) fn tidy(view: &View<'_>, set: &DmRaidFacts) -> Option<Plan> {
         );
         return Some(draft.finish(0));
     }
-    let left = is_littered(set) || set.has_idle_rebuild();
-    (left && !set.inactive_table).then(|| sweep(view))
+    // A second table is this operation's own: anybody else's was refused before.
+    let left = is_littered(set) || set.has_idle_rebuild() || set.inactive_table;
+    left.then(|| sweep(view))
 }
 
 fn sweep(view: &View<'_>) -> Plan {
