@@ -63,6 +63,12 @@ pub enum Unfit {
     NotAllocatable,
     /// It is left out of what happens by itself; a call may take it.
     SetAside { why: String },
+    /// It failed, or was replaced, before; `what` says where.
+    Retired { what: String },
+    /// It is kept for LUNs that are called so.
+    Dedicated { to: String },
+    /// So many drives have failed this operation that the fault is hardly theirs.
+    SlotBurns { failed: u32 },
 }
 
 /// Everything that can go wrong, as one flat list.
@@ -252,6 +258,11 @@ impl Unfit {
             Self::NotTheChosen => "another drive was asked for".into(),
             Self::NotAllocatable => "closed to allocation in its volume group".into(),
             Self::SetAside { why } => why.clone(),
+            Self::Retired { what } => what.clone(),
+            Self::Dedicated { to } => format!("kept for {to}"),
+            Self::SlotBurns { failed } => {
+                format!("kept back, {failed} drives have failed here already")
+            }
         }
     }
 }

@@ -389,6 +389,10 @@ pub struct DeviceFacts {
     pub whole_disk: String,
     /// Sysfs path of the controller (the first PCI or platform ancestor), for failure domains.
     pub controller: Option<String>,
+    /// Sysfs path of the enclosure, expander, dock or host adapter between the two, for failure
+    /// domains; [`None`] where there is none.
+    #[serde(default)]
+    pub enclosure: Option<String>,
     /// `ID_FS_TYPE` or `ID_PART_TABLE_TYPE` of udev's database: a hint, a probe is the truth.
     pub udev_signature: Option<String>,
 }

@@ -22,6 +22,10 @@ pub struct Policy {
     pub verify_after: bool,
     /// Spares of the pool may become physical volumes where a volume group has no room for a new leg.
     pub extend_groups: bool,
+    /// Whether members that are failing are looked for.
+    pub prefail: PrefailRule,
+    /// Drives that join the pool by themselves; of several rules that speak of a drive the first counts.
+    pub spare_rules: Vec<SpareRule>,
     /// Finished operations kept in memory and on the bus; 10 to 10 000.
     pub keep_finished: usize,
 }
@@ -134,8 +138,62 @@ impl Default for Policy {
             lun_rules: Vec::new(),
             verify_after: false,
             extend_groups: false,
+            prefail: PrefailRule::default(),
+            spare_rules: Vec::new(),
             keep_finished: 256,
         }
+    }
+}
+
+/// What is done about a member that is failing and has not failed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrefailMode {
+    /// Errors are not counted.
+    Off,
+    /// It is said.
+    Notify,
+    /// It is said, and the member is copied onto a spare while redundancy is intact.
+    Auto,
+}
+
+/// When a member counts as failing: so many errors within so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrefailRule {
+    /// What is done about it.
+    pub mode: PrefailMode,
+    /// Errors; 1 to 1 000 000.
+    pub events: u32,
+    /// Milliseconds; 60 000 to 2 592 000 000.
+    pub window_ms: u64,
+}
+
+impl Default for PrefailRule {
+    fn default() -> Self {
+        Self {
+            mode: PrefailMode::Notify,
+            events: 10,
+            window_ms: 86_400_000,
+        }
+    }
+}
+
+/// Blank drives of these names are spares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpareRule {
+    /// Which: a name under `/dev/disk/by-id`, `by-path` or the like, or the file behind a loop device, with
+    /// `*` and `?` for what may differ.
+    pub matches: String,
+    /// They serve only LUNs that are called so ([`PoolEntry::only_for`](crate::model::PoolEntry)).
+    pub only_for: Option<String>,
+}
+
+impl SpareRule {
+    /// Whether it speaks of a drive with these names.
+    #[must_use]
+    pub fn speaks_of<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        let pattern = WildMatch::new(&self.matches);
+        names.into_iter().any(|name| pattern.matches(name))
     }
 }
 

@@ -21,8 +21,8 @@ use crate::model::{Driver, Lun, LunStatus, LunType, ManagedBy, Redundancy, SyncV
 
 pub use drives::pool_drive;
 pub use slots::{
-    good_slots, half_filled_source, is_degraded, is_delayed, is_dirty, is_failing, is_running,
-    lun_id, may_differ, missing_slots, syncing,
+    errors, good_slots, half_filled_source, is_degraded, is_delayed, is_dirty, is_failing,
+    is_running, lun_id, may_differ, missing_slots, syncing,
 };
 
 /// What the projection needs to know beyond the facts.

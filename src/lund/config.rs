@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lun_core::policy::{AutoMode, LunRule, Policy};
+use lun_core::policy::{AutoMode, LunRule, Policy, PrefailMode, PrefailRule, SpareRule};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -93,6 +93,8 @@ struct FileConfig {
     ledger: Ledger,
     lun: Vec<LunTable>,
     notify: NotifyTable,
+    prefail: Prefail,
+    spare: Vec<Spare>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -100,6 +102,22 @@ struct FileConfig {
 struct NotifyTable {
     program: Option<Spanned<PathBuf>>,
     deadline_s: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Prefail {
+    mode: Option<PrefailMode>,
+    events: Option<Spanned<u64>>,
+    window_s: Option<Spanned<u64>>,
+}
+
+/// One `[[spare]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spare {
+    r#match: Spanned<String>,
+    r#for: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -261,6 +279,10 @@ fn apply(config: &mut Config, path: &Path, text: &str) -> Result<(), ConfigError
     if let Some(extend_groups) = file.lvm.extend_groups {
         policy.extend_groups = extend_groups;
     }
+    apply_prefail(&mut policy.prefail, path, text, file.prefail)?;
+    for rule in file.spare {
+        policy.spare_rules.push(spare_rule(path, text, rule)?);
+    }
     let keep = file.operations.keep_finished;
     if let Some(keep) = bounded(path, text, "operations.keep_finished", keep, 10..=10_000)? {
         policy.keep_finished = usize::try_from(keep).unwrap_or(policy.keep_finished);
@@ -360,6 +382,48 @@ fn apply_ledger(
     Ok(())
 }
 
+fn apply_prefail(
+    rule: &mut PrefailRule,
+    path: &Path,
+    text: &str,
+    prefail: Prefail,
+) -> Result<(), ConfigError> {
+    rule.mode = prefail.mode.unwrap_or(rule.mode);
+    let bounded = |name, value, range| bounded(path, text, name, value, range);
+    if let Some(events) = bounded("prefail.events", prefail.events, 1..=1_000_000)? {
+        rule.events = u32::try_from(events).unwrap_or(u32::MAX);
+    }
+    if let Some(seconds) = bounded("prefail.window_s", prefail.window_s, 60..=2_592_000)? {
+        rule.window_ms = seconds * 1000;
+    }
+    Ok(())
+}
+
+/// A rule of the pool. Those of later files come after those of earlier ones.
+fn spare_rule(path: &Path, text: &str, rule: Spare) -> Result<SpareRule, ConfigError> {
+    let wrong = |at: usize, message: String| ConfigError {
+        path: path.to_owned(),
+        line: Some(line_of(text, at)),
+        message,
+    };
+    // A name of the kernel's may be another drive's tomorrow, and a pattern of all names is any drive.
+    if !rule.r#match.get_ref().starts_with('/') || rule.r#match.get_ref().starts_with("/*") {
+        let message = format!(
+            "spare.match = {:?} is no path of drives (as /dev/disk/by-id/NAME*)",
+            rule.r#match.get_ref()
+        );
+        return Err(wrong(rule.r#match.span().start, message));
+    }
+    if let Some(only) = rule.r#for.as_ref().filter(|only| only.get_ref().is_empty()) {
+        let message = "spare.for is empty: it names no LUN".to_owned();
+        return Err(wrong(only.span().start, message));
+    }
+    Ok(SpareRule {
+        matches: rule.r#match.into_inner(),
+        only_for: rule.r#for.map(Spanned::into_inner),
+    })
+}
+
 fn log_level(
     path: &Path,
     text: &str,
@@ -416,149 +480,4 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load_text(text: &str) -> Config {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lund.toml");
-        std::fs::write(&path, text).unwrap();
-        load(&path, true)
-    }
-
-    fn error_of(text: &str) -> String {
-        let config = load_text(text);
-        assert_eq!(
-            config.policy,
-            out_of_force(),
-            "nothing of a bad file is in force"
-        );
-        let error = config.error.expect("the text is wrong");
-        format!("{}: {}", error.line.unwrap_or(0), error.message)
-    }
-
-    #[test]
-    fn no_file_means_defaults() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(
-            load(&folder.path().join("lund.toml"), false),
-            Config::default()
-        );
-        assert!(load(&folder.path().join("lund.toml"), true).error.is_some());
-    }
-
-    #[test]
-    fn every_key_has_its_effect() {
-        let config = load_text(
-            "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\nmode = \"notify\"\n\
-             grace_s = 0\nverify_after = true\n[lvm]\nextend_groups = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
-             keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n[[lun]]\nmatch = \"md*\"\n\
-             mode = \"auto\"\ngrace_s = 3\npriority = -2\n[[lun]]\nmatch = \"vg/lv\"\n\
-             [notify]\nprogram = \"/usr/local/bin/told\"\ndeadline_s = 5\n",
-        );
-        let notify = hook::Settings {
-            program: "/usr/local/bin/told".into(),
-            deadline: Duration::from_secs(5),
-        };
-        assert_eq!(config.notify, Some(notify));
-        let retention = Retention {
-            operations: 200,
-            events: 300,
-            days: Some(90),
-        };
-        assert_eq!(config.retention, retention);
-        assert_eq!(config.error, None);
-        assert_eq!(config.log_level, tracing::Level::DEBUG);
-        let expected = Policy {
-            rescan_ms: 120_000,
-            progress_ms: 2_000,
-            deadline_ms: 10_000,
-            recovery: lun_core::policy::Recovery {
-                mode: AutoMode::Notify,
-                grace_ms: 0,
-                priority: 0,
-            },
-            lun_rules: vec![
-                LunRule {
-                    matches: "md*".to_owned(),
-                    mode: Some(AutoMode::Auto),
-                    grace_ms: Some(3_000),
-                    priority: Some(-2),
-                },
-                LunRule {
-                    matches: "vg/lv".to_owned(),
-                    ..LunRule::default()
-                },
-            ],
-            verify_after: true,
-            extend_groups: true,
-            keep_finished: 50,
-        };
-        assert_eq!(config.policy, expected);
-    }
-
-    #[test]
-    fn mistakes_are_told_with_line_and_key() {
-        assert!(error_of("[service]\nrescan = 60\n").starts_with("2: unknown field `rescan`"));
-        assert!(error_of("[nonsense]\n").starts_with("1: unknown field `nonsense`"));
-        assert_eq!(
-            error_of("\n[service]\nrescan_s = 5\n"),
-            "3: service.rescan_s = 5 is out of bounds (30 to 3600)"
-        );
-        assert_eq!(
-            error_of("[ledger]\nkeep_operations = 5\n"),
-            "2: ledger.keep_operations = 5 is out of bounds (100 to 10000000)"
-        );
-        assert!(error_of("[ledger]\nkeep = 5\n").starts_with("2: unknown field `keep`"));
-        assert!(error_of("[log]\nlevel = \"loud\"\n").contains("log.level = \"loud\" is none of"));
-        assert!(error_of("[service]\nrescan_s = \"x\"\n").starts_with("2: invalid type"));
-        assert!(error_of("\u{1}\u{2}junk = = [").starts_with('1'));
-        assert!(error_of("[service]\nrescan_s = -1\n").starts_with("2: "));
-        assert!(
-            error_of("[recovery]\nmode = \"maybe\"\n").starts_with("2: unknown variant `maybe`")
-        );
-        assert!(error_of("[[lun]]\nmode = \"off\"\n").contains("missing field `match`"));
-        assert_eq!(
-            error_of("[[lun]]\nmatch = \"\"\n"),
-            "2: lun.match is empty: it names no LUN (`*` means all)"
-        );
-        assert_eq!(
-            error_of("[[lun]]\nmatch = \"md0\"\npriority = 5000\n"),
-            "3: lun.priority = 5000 is out of bounds (-1000 to 1000)"
-        );
-        assert_eq!(
-            error_of("[[lun]]\nmatch = \"md0\"\ngrace_s = 90000\n"),
-            "3: lun.grace_s = 90000 is out of bounds (0 to 86400)"
-        );
-        assert_eq!(
-            error_of("[notify]\nprogram = \"mail\"\n"),
-            "2: notify.program = \"mail\" is no absolute path"
-        );
-    }
-
-    #[test]
-    fn drop_ins_override_in_the_order_of_their_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lund.toml");
-        let drop_ins = folder.path().join("lund.d");
-        std::fs::create_dir(&drop_ins).unwrap();
-        std::fs::write(&path, "[service]\nrescan_s = 100\nprogress_s = 3\n").unwrap();
-        std::fs::write(drop_ins.join("20-b.toml"), "[service]\nrescan_s = 300\n").unwrap();
-        std::fs::write(drop_ins.join("10-a.toml"), "[service]\nrescan_s = 200\n").unwrap();
-        std::fs::write(drop_ins.join("30-c.toml.off"), "junk").unwrap();
-        let config = load(&path, true);
-        assert_eq!(config.error, None);
-        assert_eq!(
-            (config.policy.rescan_ms, config.policy.progress_ms),
-            (300_000, 3_000)
-        );
-        std::fs::write(drop_ins.join("40-d.toml"), "x = 1").unwrap();
-        let error = load(&path, true).error.unwrap();
-        assert!(
-            error
-                .to_string()
-                .contains("lund.d/40-d.toml:1: unknown field `x`"),
-            "{error}"
-        );
-    }
-}
+mod tests;

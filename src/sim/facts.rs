@@ -191,6 +191,7 @@ impl World {
             used_by: device.used_by.clone(),
             whole_disk: device.whole_disk.clone(),
             controller: device.controller.clone(),
+            enclosure: None,
             udev_signature: md.or_else(|| device.signatures.iter().next().cloned()),
         }
     }

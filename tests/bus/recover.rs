@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use lun_core::Hresult;
 use lun_core::action::{Action, Target};
-use lun_core::model::{Health, OpKind, Origin};
+use lun_core::model::{Health, OpKind, Origin, RetiredDrive, RetiredWhy};
 
 use crate::rig::{PATIENCE, Rig, block_on, on, refused, remote};
 
@@ -174,6 +174,47 @@ fn replace_moves_the_data_and_retires_the_drive() {
         assert_eq!(lun.redundancy.members_in_sync, Some(2));
         assert!(lun.drives.iter().any(|drive| drive.device == "/dev/sdc"));
         rig.sound();
+    });
+}
+
+#[test]
+fn what_was_replaced_is_listed_and_not_used_again() {
+    on("mirror", async |rig, user| {
+        user.spare_add("sdc", false).await.unwrap();
+        user.until("sdc to cover md0", |view| {
+            view.coverage.iter().any(|one| one.by == ["/dev/sdc"])
+        })
+        .await;
+        let op = user.replace("md0", "sdb").await.unwrap();
+        rig.fast();
+        assert_eq!(op.wait().await, S_OK);
+        user.until("sdb to be given up, and no spare to be left", |view| {
+            let given_up = |one: &RetiredDrive| {
+                one.device.as_deref() == Some("/dev/sdb")
+                    && one.retired.why == RetiredWhy::Replaced
+                    && one.retired.lun_name == "md0"
+            };
+            view.retired.iter().any(given_up) && view.coverage.iter().all(|one| !one.covered)
+        })
+        .await;
+        rig.sim.with(|world| {
+            let drive = world
+                .devices
+                .values_mut()
+                .find(|d| d.name == "sdb")
+                .unwrap();
+            drive.superblock = None;
+        });
+        let refused = user.spare_add("sdb", false).await.unwrap_err();
+        assert!(
+            refused.message.contains("was replaced in md0"),
+            "{refused:?}"
+        );
+        user.spare_add("sdb", true).await.unwrap();
+        user.until("sdb to be a spare like any other", |view| {
+            view.retired.is_empty() && view.coverage.iter().all(|one| one.by == ["/dev/sdb"])
+        })
+        .await;
     });
 }
 

@@ -329,6 +329,7 @@ fn replacing_and_the_pool_print_what_the_page_says() {
             ("spare add sdc", "spare add DRIVE"),
             ("replace md0 sdb --dry-run", "replace --dry-run"),
             ("replace md0 sdb --wait", "replace"),
+            ("spare list", "spare list"),
             ("list", "list"),
             ("drives", "drives"),
         ] {

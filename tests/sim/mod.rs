@@ -9,5 +9,6 @@ mod found_sets;
 mod freezes;
 mod laid_legs;
 mod lives;
+mod pool;
 mod resume;
 mod rig;

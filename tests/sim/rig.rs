@@ -18,6 +18,7 @@ use lun_sim::{SimKernel, World};
 pub(crate) struct Rig {
     pub(crate) kernel: SimKernel,
     pub(crate) machine: Machine,
+    pub(crate) policy: Policy,
     ledger: Committed,
     inbox: VecDeque<Input>,
     now_ms: u64,
@@ -27,7 +28,7 @@ pub(crate) struct Rig {
     pub(crate) told: Vec<String>,
     /// Percentages shown, by operation: they must not fall.
     percents: BTreeMap<OpId, u32>,
-    policy: Policy,
+
     /// What was decided, the oldest first.
     pub(crate) decisions: Vec<Decision>,
     pub(crate) broken: Vec<String>,

@@ -12,6 +12,7 @@ mod lvm;
 mod manners;
 mod native;
 mod package;
+mod pool;
 mod program;
 mod recover;
 mod resume;

@@ -142,9 +142,13 @@ impl Unfit {
             Self::Signature { .. }
             | Self::NotTheChosen
             | Self::NotAllocatable
-            | Self::SetAside { .. } => Hresult::VDS_E_OPERATION_DENIED,
+            | Self::SetAside { .. }
+            | Self::Dedicated { .. }
+            | Self::SlotBurns { .. } => Hresult::VDS_E_OPERATION_DENIED,
             Self::NewerHistory { .. } => Hresult::VDS_E_DISK_CONFIGURATION_NOT_IN_SYNC,
-            Self::ListedFaulty | Self::AlreadyTried => Hresult::VDS_E_INVALID_DISK,
+            Self::ListedFaulty | Self::AlreadyTried | Self::Retired { .. } => {
+                Hresult::VDS_E_INVALID_DISK
+            }
             Self::IdentityChanged => Hresult::VDS_E_UNEXPECTED_DISK_LAYOUT_CHANGE,
             Self::UnknownFact { .. } => Hresult::VDS_E_OBJECT_OUT_OF_SYNC,
         }

@@ -106,6 +106,9 @@ const fn unfit_position(unfit: &Unfit) -> usize {
         Unfit::NotTheChosen => 15,
         Unfit::NotAllocatable => 16,
         Unfit::SetAside { .. } => 17,
+        Unfit::Retired { .. } => 18,
+        Unfit::SlotBurns { .. } => 19,
+        Unfit::Dedicated { .. } => 20,
     }
 }
 
@@ -152,6 +155,11 @@ fn unfit_samples() -> Vec<Unfit> {
         Unfit::SetAside {
             why: "it was taken out of md0 by hand".into(),
         },
+        Unfit::Retired {
+            what: "failed in md1".into(),
+        },
+        Unfit::SlotBurns { failed: 2 },
+        Unfit::Dedicated { to: "md7*".into() },
     ]
 }
 
@@ -418,7 +426,7 @@ fn samples_are_complete_and_in_order() {
     let order: Vec<_> = samples().iter().map(position).collect();
     assert_eq!(order, (0..30).collect::<Vec<_>>());
     let order: Vec<_> = unfit_samples().iter().map(unfit_position).collect();
-    assert_eq!(order, (0..18).collect::<Vec<_>>());
+    assert_eq!(order, (0..21).collect::<Vec<_>>());
 }
 
 #[test]

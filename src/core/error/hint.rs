@@ -236,6 +236,16 @@ impl Unfit {
             Self::SetAside { .. } => {
                 format!("`lunctl recover LUN --spare {drive}` takes it all the same")
             }
+            Self::Retired { .. } => {
+                format!("exchange it; if it is sound after all: `lunctl spare add {drive} --force`")
+            }
+            Self::Dedicated { .. } => {
+                format!("insist on it with `--spare {drive}`, or change its rule in lund.toml")
+            }
+            Self::SlotBurns { .. } => format!(
+                "look at cables, enclosure and controller (`journalctl -k`), then insist on it \
+                 with `--spare {drive}`"
+            ),
             Self::NotAllocatable => {
                 format!("`pvchange --allocatable y {drive}` opens it, if that is meant")
             }

@@ -10,7 +10,6 @@ use crate::id::{DriveId, LunId, OpId};
 use crate::model::{OpKind, Origin, Phase};
 use crate::op::{Caller, Live, Op, OpState, Standing, StateChange, Work};
 use crate::plan::{self, Context, Plan, Request, Verdict};
-use crate::project;
 
 impl Machine {
     pub(super) fn on_call(&mut self, token: Token, caller: Caller, command: Command) {
@@ -115,6 +114,7 @@ impl Machine {
             Command::SpareRemove { drive } => self.spare_remove(&drive),
             Command::Refresh => {
                 self.accept_contradictions();
+                self.judge_rules_anew();
                 Ok(Reply::Done)
             }
             Command::Reenumerate => Ok(Reply::Done),
@@ -194,7 +194,7 @@ impl Machine {
     }
 
     /// Begins an operation, or shows what it would do.
-    fn start(
+    pub(super) fn start(
         &mut self,
         caller: &Caller,
         lun: LunId,
@@ -279,6 +279,7 @@ impl Machine {
             lun: &entry.lun,
             unproven: entry.unproven,
             pool: &self.pool,
+            retired: &self.retired,
             extend_groups: self.policy.extend_groups,
             aside: op
                 .filter(|op| op.origin == Origin::Policy)
@@ -372,15 +373,22 @@ impl Machine {
 
     fn spare_add(&mut self, name: &str, force: bool) -> Result<Reply, Error> {
         let id = self.resolve_drive(name)?;
-        if let Some(entry) = self.pool.iter().find(|entry| entry.id == id) {
-            let drive = project::pool_drive(&self.inventory, entry);
-            return Ok(Reply::Drive(Box::new(drive)));
+        if let Some(at) = self.pool.iter().position(|entry| entry.id == id) {
+            return self.spare_again(at, force);
         }
         let device = self.device_of(id).ok_or_else(|| Error::DriveRefused {
             drive: name.to_owned(),
             unfit: Unfit::NotPresent,
         })?;
         let entry = plan::refuse_registration(&self.inventory, device.dev, force)?;
+        if let Some(retired) = self.retired.get(&id).filter(|_| !force) {
+            let what = retired.text();
+            return Err(Error::DriveRefused {
+                drive: name.to_owned(),
+                unfit: Unfit::Retired { what },
+            });
+        }
+        self.unretire(id);
         let text = format!("{name} ({}) joins the spare pool", entry.stable_name);
         self.pool.push(entry.clone());
         self.persist(Record::Pool(entry.clone()));
@@ -392,10 +400,33 @@ impl Machine {
             text,
         );
         self.reproject_all();
-        Ok(Reply::Drive(Box::new(project::pool_drive(
-            &self.inventory,
-            &entry,
-        ))))
+        self.note_coverage();
+        Ok(Reply::Drive(Box::new(self.pool_drive(&entry))))
+    }
+
+    /// A drive of the pool is registered once more: `force` says that it is sound after all.
+    fn spare_again(&mut self, at: usize, force: bool) -> Result<Reply, Error> {
+        let lost = || Error::Internal {
+            what: "lost a drive of the pool".into(),
+        };
+        let mut entry = self.pool.get(at).cloned().ok_or_else(lost)?;
+        let by_rule = entry.rule.take().is_some();
+        if by_rule {
+            // Registered by somebody, it stays when the rule goes, and serves all.
+            entry.only_for = None;
+        }
+        if force {
+            self.unretire(entry.id);
+        }
+        if force || by_rule {
+            if let Some(kept) = self.pool.get_mut(at) {
+                kept.clone_from(&entry);
+            }
+            self.persist(Record::Pool(entry.clone()));
+            self.changed = true;
+            self.note_coverage();
+        }
+        Ok(Reply::Drive(Box::new(self.pool_drive(&entry))))
     }
 
     fn spare_remove(&mut self, name: &str) -> Result<Reply, Error> {
@@ -411,6 +442,16 @@ impl Machine {
                     .collect(),
             });
         };
+        let device = self.device_of(id);
+        if let Some(rule) = device.and_then(|device| self.rule_for(device)) {
+            let rule = &rule.matches;
+            return Err(Error::InvalidArgument {
+                what: name.to_owned(),
+                why: format!(
+                    "it is a spare by the rule {rule:?} of the configuration: change that"
+                ),
+            });
+        }
         let user = entry
             .claimed_by
             .filter(|op| self.ops.get(op).is_some_and(|op| !op.state.is_finished()));
@@ -431,10 +472,11 @@ impl Machine {
             text,
         );
         self.reproject_all();
+        self.note_coverage();
         Ok(Reply::Done)
     }
 
-    fn reproject_all(&mut self) {
+    pub(super) fn reproject_all(&mut self) {
         let all: Vec<(LunId, String)> = self
             .luns
             .iter()

@@ -563,6 +563,11 @@ impl Machine {
             op.tried.insert(drive.id);
             op.lun
         });
+        // What the port refuses has not failed: it is in use, or another drive by now.
+        let refused = matches!(error, Error::DriveRefused { .. });
+        if let Some(lun) = lun.filter(|_| takes_in(action) && !refused) {
+            self.retire_on_use(drive.id, lun);
+        }
         let text = format!("/dev/{}: {error}", drive.name);
         self.notify(None, lun, Some(id), text);
         self.look_again(id, None);

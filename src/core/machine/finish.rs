@@ -237,6 +237,9 @@ impl Machine {
         self.persist_op(id);
         self.auto.dirty = true;
         self.unclaim(id);
+        if after == OpState::Succeeded {
+            self.retire_replaced(id);
+        }
         if asked && after == OpState::Succeeded {
             self.outrun_hold(lun);
         }

@@ -8,7 +8,10 @@ use crate::Error;
 use crate::action::Action;
 use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
-use crate::model::{Decision, Drive, Health, Lun, NotificationEvent, OpView, Role};
+use crate::model::{
+    Coverage, Decision, Drive, Health, Lun, NotificationEvent, OpView, PassedOver, Retired,
+    RetiredDrive, Role,
+};
 use crate::op::{Caller, Op};
 use crate::plan::{Explanation, Plan, PoolEntry};
 use crate::policy::Policy;
@@ -130,6 +133,9 @@ pub struct SeenDrive {
     pub last_seen: Wall,
     /// It is no drive of ours any more: unplugged, or taken out of its LUN or of the pool.
     pub gone: bool,
+    /// It is out of use.
+    #[serde(default)]
+    pub retired: Option<Retired>,
     /// When LUNs lost it, the oldest first; only the newest few are kept.
     #[serde(default)]
     pub lost: Vec<Loss>,
@@ -330,6 +336,15 @@ pub struct Snapshot {
     pub ops: Vec<OpView>,
     /// The pool.
     pub pool: Vec<PoolEntry>,
+    /// Drives that failed or were replaced, and are not used again unasked.
+    #[serde(default)]
+    pub retired: Vec<RetiredDrive>,
+    /// Which LUNs the spares at hand could serve.
+    #[serde(default)]
+    pub coverage: Vec<Coverage>,
+    /// Drives that a rule of the pool speaks of, and that may not join it.
+    #[serde(default)]
+    pub passed_over: Vec<PassedOver>,
     /// LUNs that existed and are gone.
     pub gone: Vec<SeenLun>,
     /// Why the ledger does not work, if it does not.

@@ -9,6 +9,7 @@ mod auto;
 mod boot;
 mod calls;
 mod cancel;
+mod coverage;
 mod exec;
 mod finish;
 mod holds;
@@ -16,10 +17,13 @@ mod io;
 mod ledger;
 mod lights;
 mod names;
+mod pool_rules;
+mod prefail;
 mod progress;
 #[cfg(test)]
 mod properties;
 mod resume;
+mod retired;
 mod scrub;
 mod seen;
 mod targets;
@@ -33,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
-use crate::model::{Lun, NotificationEvent};
+use crate::model::{Coverage, Lun, NotificationEvent, Retired};
 use crate::op::Op;
 use crate::plan::PoolEntry;
 use crate::policy::Policy;
@@ -90,6 +94,14 @@ pub struct Machine {
     gone: BTreeMap<LunId, SeenLun>,
     /// Drives of LUNs and of the pool, present and past.
     seen_drives: BTreeMap<DriveId, SeenDrive>,
+    /// Those of them that are out of use.
+    retired: BTreeMap<DriveId, Retired>,
+    /// Whether a spare is there for each LUN, by the facts of the last scan.
+    coverage: BTreeMap<LunId, Coverage>,
+    /// Errors of members that have not failed.
+    prefail: prefail::Prefail,
+    /// Drives that the rules of the pool speak of.
+    ruled: pool_rules::Ruled,
     ops: BTreeMap<OpId, Op>,
     tasks: BTreeMap<OpId, Task>,
     last_op: u64,
@@ -143,6 +155,10 @@ impl Machine {
             luns: BTreeMap::new(),
             gone: BTreeMap::new(),
             seen_drives: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            coverage: BTreeMap::new(),
+            prefail: prefail::Prefail::default(),
+            ruled: pool_rules::Ruled::default(),
             ops: BTreeMap::new(),
             tasks: BTreeMap::new(),
             last_op: 0,
@@ -259,6 +275,9 @@ impl Machine {
             self.gone.insert(seen.id, seen);
         }
         for seen in state.drives {
+            if let Some(retired) = &seen.retired {
+                self.retired.insert(seen.id, retired.clone());
+            }
             self.seen_drives.insert(seen.id, seen);
         }
         self.start_deciding(state.rebooted);

@@ -132,6 +132,7 @@ impl Machine {
             last_seen: now,
             gone: false,
             lost: Vec::new(),
+            retired: self.retired.get(&entry.id).cloned(),
         });
         let members = members.filter_map(|drive| {
             Some(SeenDrive {
@@ -144,24 +145,26 @@ impl Machine {
                 last_seen: now,
                 gone: false,
                 lost: Vec::new(),
+                retired: self.retired.get(&drive.id?).cloned(),
             })
         });
         // What is a member is told as a member, whether or not it is registered too.
         pool.chain(members).map(|seen| (seen.id, seen)).collect()
     }
 
-    /// Keeps only so many drives that are gone; the ledger has its own bound.
+    /// Keeps only so many drives that are gone, those out of use the longest; the ledger has its own bound.
     fn forget_drives(&mut self) {
-        let mut gone: Vec<(Wall, DriveId)> = self
+        let mut gone: Vec<(bool, Wall, DriveId)> = self
             .seen_drives
             .values()
             .filter(|seen| seen.gone)
-            .map(|seen| (seen.last_seen, seen.id))
+            .map(|seen| (seen.retired.is_some(), seen.last_seen, seen.id))
             .collect();
         let surplus = gone.len().saturating_sub(GONE_KEPT);
         gone.sort_unstable();
-        for (_, id) in gone.into_iter().take(surplus) {
+        for (_, _, id) in gone.into_iter().take(surplus) {
             self.seen_drives.remove(&id);
+            self.retired.remove(&id);
         }
     }
 }

@@ -143,6 +143,7 @@ impl Machine {
             if let Some(op) = self.ops.get_mut(&id) {
                 op.tried.insert(target.id);
             }
+            self.retire_on_use(target.id, lun);
             self.notify(
                 Some(NotificationEvent::DriveModify),
                 Some(lun),

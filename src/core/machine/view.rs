@@ -5,6 +5,7 @@ use crate::Hresult;
 use crate::id::OpId;
 use crate::model::{AsyncOutput, Drive, Lun, OpKind, OpView, Role};
 use crate::op::Op;
+use crate::plan::PoolEntry;
 use crate::project;
 
 impl Machine {
@@ -31,7 +32,7 @@ impl Machine {
             .collect();
         for entry in &self.pool {
             if drives.iter().all(|drive| drive.id != Some(entry.id)) {
-                drives.push(project::pool_drive(&self.inventory, entry));
+                drives.push(self.pool_drive(entry));
             }
         }
         let mut luns = luns;
@@ -46,6 +47,9 @@ impl Machine {
             drives,
             ops: self.op_views().collect(),
             pool: self.pool.clone(),
+            retired: self.retired_drives(),
+            coverage: self.coverage.values().cloned().collect(),
+            passed_over: self.passed_over(),
             gone: self
                 .gone
                 .values()
@@ -87,6 +91,10 @@ impl Machine {
             .values()
             .find(|op| op.lun == lun && !op.state.is_finished())?;
         Some(op_view(op))
+    }
+
+    pub(super) fn pool_drive(&self, entry: &PoolEntry) -> Drive {
+        project::pool_drive(&self.inventory, entry, self.retired.get(&entry.id))
     }
 
     /// An operation, running or remembered, as it is now.

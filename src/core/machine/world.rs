@@ -108,8 +108,12 @@ impl Machine {
         self.adopt();
         self.settle_pool();
         self.note_drives();
+        self.note_coverage();
         self.renew_records();
+        self.copy_failing();
         self.answer_pending();
+        // After the calls: a drive that one of them names has its deep look by then.
+        self.apply_spare_rules();
     }
 
     /// Takes a whole inventory in, finding out what came, went and changed.
@@ -303,6 +307,8 @@ impl Machine {
         self.seat_the_remembered(id);
         self.await_members(id);
         self.note_health(id);
+        self.note_failures(id);
+        self.note_errors(id);
         self.record_lun(id, false);
         self.notify(Some(NotificationEvent::LunArrive), Some(id), None, text);
         self.tell_if_worse(id);
@@ -375,6 +381,8 @@ impl Machine {
             ..before.clone()
         } == lun;
         self.note_health(id);
+        self.note_failures(id);
+        self.note_errors(id);
         self.tell_if_worse(id);
         if renamed
             || before.links != lun.links

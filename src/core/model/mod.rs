@@ -2,6 +2,7 @@
 //! `lunctl --json` promises (`docs/json.md`).
 
 mod decision;
+mod pool;
 mod vds;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::facts::SyncAction;
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
 
 pub use decision::{Alternative, AutoRule, AutoVerdict, Decision};
+pub use pool::{Coverage, DriveWanted, PassedOver, PoolEntry, Retired, RetiredDrive, RetiredWhy};
 pub use vds::{
     AsyncOutput, DriveFlag, DriveStatus, Health, LunStatus, LunType, NotificationEvent, ObjectType,
     Transition, VdsEnum,
@@ -207,22 +209,6 @@ pub struct Drive {
     pub in_pool: bool,
     /// The kernel's words of `state`, or what else is to be known (bad blocks, errors).
     pub notes: Vec<String>,
-}
-
-/// A drive in the spare pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolEntry {
-    /// Identity under which it was registered.
-    pub id: DriveId,
-    /// Lasting name at that time, for people.
-    pub stable_name: String,
-    /// Size at that time, bytes.
-    pub size_bytes: u64,
-    /// Signatures that its owner accepted to lose (`--force`); empty for a blank drive. A drive
-    /// that bears any other signature when it is needed is refused.
-    pub forced_signatures: Vec<String>,
-    /// Operation that has claimed it, if any.
-    pub claimed_by: Option<OpId>,
 }
 
 /// What kind of work an operation does.

@@ -41,6 +41,22 @@ pub(super) fn unwritable(
     device: &DeviceFacts,
     listed_in: Option<&str>,
 ) -> Option<Unfit> {
+    if let Some(unfit) = unavailable(inventory, device, listed_in) {
+        return Some(unfit);
+    }
+    if listed_in.is_some() {
+        None
+    } else {
+        not_exclusive(inventory, device.dev)
+    }
+}
+
+/// As [`unwritable`], by what a scan tells without a probe.
+pub(super) fn unavailable(
+    inventory: &Inventory,
+    device: &DeviceFacts,
+    listed_in: Option<&str>,
+) -> Option<Unfit> {
     if let Some((array, _)) = membership(inventory, device)
         && Some(array) != listed_in
     {
@@ -65,14 +81,7 @@ pub(super) fn unwritable(
     if !by.is_empty() {
         return Some(Unfit::Held { by });
     }
-    if let Some(unfit) = relative_in_use(inventory, device) {
-        return Some(unfit);
-    }
-    if listed_in.is_some() {
-        None
-    } else {
-        not_exclusive(inventory, device.dev)
-    }
+    relative_in_use(inventory, device)
 }
 
 /// A whole disk is in use through its partitions, a partition through its whole disk.
@@ -157,7 +166,7 @@ pub(super) fn own_superblock<'i>(ctx: &Context<'i>, dev: DevNo) -> Option<&'i Su
 /// Bytes of a member that metadata takes, by what the present members show: the largest
 /// difference between a drive and what it gives the array. `mdadm` may do with less on the new
 /// drive; this stays on the safe side.
-fn overhead_bytes(inventory: &Inventory, array: &ArrayFacts) -> u64 {
+pub(super) fn overhead_bytes(inventory: &Inventory, array: &ArrayFacts) -> u64 {
     // A leg of device-mapper has its metadata elsewhere; what a new one takes is judged where it is laid.
     if array.dm().is_some() {
         return 0;

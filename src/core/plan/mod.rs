@@ -4,6 +4,7 @@
 //! plan that was half carried out when the daemon died is simply planned to its end.
 
 mod check;
+mod coverage;
 mod dm;
 mod draft;
 mod explain;
@@ -28,11 +29,12 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, Target};
 use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DriveId, LunId, OpId};
-use crate::model::{Lun, Phase};
+use crate::model::{Lun, Phase, Retired};
 
 pub use crate::model::PoolEntry;
 
 pub use check::check;
+pub use coverage::coverage;
 pub use dm::{outlived, refuse_cancel};
 pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
@@ -85,6 +87,8 @@ pub struct Context<'a> {
     pub unproven: bool,
     /// The pool, in the order of registration.
     pub pool: &'a [PoolEntry],
+    /// Drives that are out of use.
+    pub retired: &'a BTreeMap<DriveId, Retired>,
     /// Drives of the pool may become physical volumes ([`Policy::extend_groups`](crate::policy::Policy)).
     pub extend_groups: bool,
     /// The policy asks, and nobody else: only missing members are made good, no former member is erased

@@ -11,13 +11,13 @@ use super::testkit::{
     DISK, EVENTS, MD0, MIB, OVERHEAD, UUID0, World, array, drive_id, in_sync, superblock, words,
 };
 use super::view::{Part, part};
-use super::{Plan, Request, Source, Verdict, refuse_registration};
+use super::{Need, Plan, Request, Source, Verdict, judge_spares, refuse_registration};
 use crate::Error;
 use crate::action::Action;
 use crate::error::Unfit;
 use crate::facts::{ArrayState, Fact, Level, Position, Slot, SyncAction};
 use crate::id::{DriveId, OpId};
-use crate::model::{LunStatus, Phase};
+use crate::model::{LunStatus, Phase, RetiredWhy};
 
 #[derive(Debug, Clone, Copy)]
 enum Loss {
@@ -69,9 +69,10 @@ enum Defect {
     Swapped,
     PartitionsUsed,
     UnknownBlockSize,
+    Retired,
 }
 
-const DEFECTS: [Defect; 22] = [
+const DEFECTS: [Defect; 23] = [
     Defect::None,
     Defect::Larger,
     Defect::SharesDisk,
@@ -94,6 +95,7 @@ const DEFECTS: [Defect; 22] = [
     Defect::Swapped,
     Defect::PartitionsUsed,
     Defect::UnknownBlockSize,
+    Defect::Retired,
 ];
 
 /// Defects with which a drive may still be taken.
@@ -169,6 +171,7 @@ fn add_pooled(world: &mut World, name: &str, defect: Defect) {
         Defect::UnknownBlockSize => {
             world.device_mut(name).logical_block_bytes = Fact::Unknown("EIO".to_owned());
         }
+        Defect::Retired => world.retire(name, RetiredWhy::Failed),
     }
 }
 
@@ -491,6 +494,20 @@ proptest! {
         }
     }
 
+    /// Neither the order of registration nor that of discovery decides.
+    #[test]
+    fn the_choice_is_the_same_in_whatever_order_the_drives_come(
+        world in world(), order in Just((0..4_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let judged = |world: &World| world.with(|ctx| {
+            let need = Need { holes: vec![0, 1], ..Need::default() };
+            judge_spares(ctx, &need)
+        });
+        let mut other = world.clone();
+        other.pool = order.iter().filter_map(|at| world.pool.get(*at).cloned()).collect();
+        prop_assert_eq!(judged(&world), judged(&other));
+    }
+
     #[test]
     fn what_is_registered_would_be_taken(
         defect in proptest::sample::select(DEFECTS.to_vec()), force: bool,
@@ -509,6 +526,7 @@ proptest! {
             Ok(entry) => {
                 world.pool.push(entry);
                 world.tried.clear();
+                world.retired.clear();
                 if defect != Defect::NewerFormer && defect != Defect::UnknownBlockSize {
                     prop_assert!(world.plan(&super::testkit::RECOVER).is_ok(), "{:?}", defect);
                 }

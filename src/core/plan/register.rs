@@ -55,6 +55,8 @@ pub fn refuse_registration(
         size_bytes: device.size_bytes,
         forced_signatures: found,
         claimed_by: None,
+        rule: None,
+        only_for: None,
     })
 }
 
@@ -113,7 +115,7 @@ fn nearer(best: Option<Unfit>, next: Unfit) -> Unfit {
     }
 }
 
-fn takes_spares(array: &ArrayFacts) -> bool {
+pub(super) fn takes_spares(array: &ArrayFacts) -> bool {
     let level = matches!(
         array.level.known(),
         Some(Level::Raid1 | Level::Raid4 | Level::Raid5 | Level::Raid6 | Level::Raid10)

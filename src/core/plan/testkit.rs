@@ -16,8 +16,8 @@ use crate::facts::{
     MdstatProgress, MemberFacts, MemberState, Metadata, Position, ProbeFacts, Slot,
     SuperblockFacts, SyncAction, SyncCompleted, SyncFacts,
 };
-use crate::id::{DevNo, DriveId, OpId, Wall};
-use crate::model::Lun;
+use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
+use crate::model::{Lun, Retired, RetiredWhy};
 use crate::project::{ProjectContext, project};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
@@ -79,6 +79,7 @@ pub(crate) struct World {
     pub(crate) retiring: BTreeSet<DriveId>,
     pub(crate) extend_groups: bool,
     pub(crate) aside: Option<BTreeMap<DriveId, String>>,
+    pub(crate) retired: BTreeMap<DriveId, Retired>,
     /// Devices made so far.
     devices: u32,
     /// Slots that re-added members had.
@@ -102,6 +103,7 @@ impl World {
             retiring: BTreeSet::new(),
             extend_groups: false,
             aside: None,
+            retired: BTreeMap::new(),
             devices: 0,
             saved: BTreeMap::new(),
         };
@@ -276,8 +278,21 @@ impl World {
             size_bytes,
             forced_signatures: Vec::new(),
             claimed_by: None,
+            rule: None,
+            only_for: None,
         });
         drive_id(name)
+    }
+
+    /// The drive is out of use, since this happened to it in another array.
+    pub(crate) fn retire(&mut self, name: &str, why: RetiredWhy) {
+        let retired = Retired {
+            lun: LunId(Uuid::from_u128(77)),
+            lun_name: "md1".to_owned(),
+            at: Wall(0),
+            why,
+        };
+        self.retired.insert(drive_id(name), retired);
     }
 
     pub(crate) fn dirty(&mut self) {
@@ -343,6 +358,7 @@ impl World {
             array: self.array(),
             lun: &lun,
             pool: &self.pool,
+            retired: &self.retired,
             extend_groups: self.extend_groups,
             aside: self.aside.as_ref(),
             op: self.op,
@@ -411,6 +427,7 @@ fn device(dev: DevNo, name: &str, size_bytes: u64) -> DeviceFacts {
         used_by: Vec::new(),
         whole_disk: name.to_owned(),
         controller: None,
+        enclosure: None,
         udev_signature: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Plans and refusals by example, each with the facts that lead to it: a LUN with members missing
 //! (`missing`), a whole one (copying away, resync, repair, verify), and what is refused.
 
+mod choice;
 mod dm;
 mod dm_bare;
 mod missing;

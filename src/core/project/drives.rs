@@ -5,8 +5,8 @@ use uuid::Uuid;
 use super::slots::{is_failing, is_good, is_running, missing_slots, occupants};
 use crate::facts::{ArrayFacts, DeviceFacts, Fact, Inventory, Level, MemberFacts, Slot};
 use crate::id::{DevNo, LunId};
-use crate::model::PoolEntry;
 use crate::model::{Drive, DriveFlag, DriveStatus, Health, Lun, LunStatus, LunType, Plex, Role};
+use crate::model::{PoolEntry, Retired};
 
 /// Node of a device with this kernel name, in which `/` is written `!`.
 pub(super) fn node(name: &str) -> String {
@@ -270,7 +270,7 @@ fn empty_slot(slot: u32, lun: LunId) -> Drive {
 /// A drive of the spare pool that is a member of nothing; of the role `missing` when no device
 /// with its identity is there.
 #[must_use]
-pub fn pool_drive(inventory: &Inventory, entry: &PoolEntry) -> Drive {
+pub fn pool_drive(inventory: &Inventory, entry: &PoolEntry, retired: Option<&Retired>) -> Drive {
     let device = inventory
         .devices
         .values()
@@ -280,7 +280,13 @@ pub fn pool_drive(inventory: &Inventory, entry: &PoolEntry) -> Drive {
     } else {
         Role::Missing
     };
-    let (flags, status, health) = vds_state(role, false);
+    let (flags, status, health) = vds_state(role, retired.is_some());
+    let mut notes: Vec<String> = entry
+        .claimed_by
+        .iter()
+        .map(|op| format!("claimed by operation {op}"))
+        .collect();
+    notes.extend(retired.map(Retired::text));
     Drive {
         id: Some(entry.id),
         weak_identity: device.is_some_and(|device| device.id_kind.is_weak()),
@@ -299,11 +305,7 @@ pub fn pool_drive(inventory: &Inventory, entry: &PoolEntry) -> Drive {
         size_bytes: Some(device.map_or(entry.size_bytes, |device| device.size_bytes)),
         used_bytes: Some(0),
         in_pool: true,
-        notes: entry
-            .claimed_by
-            .iter()
-            .map(|op| format!("claimed by operation {op}"))
-            .collect(),
+        notes,
     }
 }
 

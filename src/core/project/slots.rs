@@ -223,6 +223,20 @@ pub fn is_failing(member: &MemberFacts) -> bool {
             .is_known_and(|state| state.write_error || state.want_replacement)
 }
 
+/// Errors that a member has made so far: corrected reads, places it could not read or write, and a failed
+/// write. [`None`]: not known, or of no use, as of a member that carries no data.
+#[must_use]
+pub fn errors(member: &MemberFacts) -> Option<u64> {
+    let state = member.state.known().filter(|state| is_good(state))?;
+    let corrected = *member.errors.known()?;
+    let places = member.bad_blocks.known().copied().map_or(0, u64::from);
+    Some(
+        corrected
+            .saturating_add(places)
+            .saturating_add(u64::from(state.write_error)),
+    )
+}
+
 /// Whether copies of an array may differ by what was written when the host went down. Parity is
 /// brought in step by the resync that a dirty array begins with, unless a replacement takes over
 /// later that had a part of the data by then. `filled`: it is known

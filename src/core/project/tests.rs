@@ -472,6 +472,7 @@ fn devices_lend_identity_and_pool_drives_come_and_go() {
         used_by: vec![],
         whole_disk: "loop1".into(),
         controller: None,
+        enclosure: None,
         udev_signature: None,
     };
     let mut inventory = Inventory::default();
@@ -482,15 +483,17 @@ fn devices_lend_identity_and_pool_drives_come_and_go() {
         size_bytes: 77,
         forced_signatures: vec![],
         claimed_by: Some(OpId(3)),
+        rule: None,
+        only_for: None,
     };
-    let drive = pool_drive(&inventory, &entry);
+    let drive = pool_drive(&inventory, &entry, None);
     assert_eq!(
         (drive.role, drive.device.as_str()),
         (Role::Pool, "/dev/loop1")
     );
     assert_eq!(DriveFlag::mask(&drive.flags), 0x15);
     assert_eq!(
-        pool_drive(&Inventory::default(), &entry).status,
+        pool_drive(&Inventory::default(), &entry, None).status,
         DriveStatus::Removed
     );
     let pool = [entry];

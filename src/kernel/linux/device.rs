@@ -95,6 +95,7 @@ fn read(roots: &Roots, usage: &Usage, name: &str) -> Option<DeviceFacts> {
         used_by,
         whole_disk: base.whole_disk,
         controller: controller(roots, &base.folder),
+        enclosure: enclosure(roots, &base.disk_folder),
         udev_signature: ["ID_FS_TYPE", "ID_PART_TABLE_TYPE"]
             .iter()
             .find_map(|key| base.udev.get(key).map(str::to_owned)),
@@ -255,6 +256,30 @@ fn controller(roots: &Roots, folder: &Path) -> Option<String> {
     let host = || parts.iter().rposition(|part| is_numbered(part, "host"));
     let last = pci.or_else(platform).or_else(host)?;
     Some(parts.get(..=last)?.join("/"))
+}
+
+/// The enclosure of a disk (`device/enclosure_device:SLOT` leads to it), else the nearest SAS expander,
+/// else the SCSI host: the drives of one dock, shelf or back plane share it.
+fn enclosure(roots: &Roots, disk_folder: &Path) -> Option<String> {
+    let sys = fs::canonicalize(&roots.sys).ok()?;
+    let inside = |path: &Path| Some(path.strip_prefix(&sys).ok()?.to_str()?.to_owned());
+    let device = disk_folder.join("device");
+    let slot = names(&device)
+        .into_iter()
+        .find(|name| name.starts_with("enclosure_device:"));
+    if let Some(slot) = slot.and_then(|slot| fs::canonicalize(device.join(slot)).ok()) {
+        return inside(slot.parent()?);
+    }
+    let has_prefix = |folder: &&Path, prefix: &str| {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_prefix(prefix));
+        number.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let above = |prefix: &str| {
+        let mut folders = disk_folder.ancestors();
+        folders.find(|folder| has_prefix(folder, prefix))
+    };
+    inside(above("expander-").or_else(|| above("host"))?)
 }
 
 /// `0000:00:1f.2`

@@ -317,6 +317,11 @@ fn a_disk_is_known_by_what_lasts_and_its_partitions_count_for_it() {
         disk.controller.as_deref(),
         Some("devices/pci0000:00/0000:00:1f.2")
     );
+    let host = "devices/pci0000:00/0000:00:1f.2/ata1/host0";
+    assert_eq!(
+        (disk.enclosure.as_deref(), part.enclosure.as_deref()),
+        (Some(host), Some(host))
+    );
     assert_eq!(part.whole_disk, "sda");
     assert_eq!(part.logical_block_bytes, Fact::Known(512));
     assert_eq!(

@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::complete;
 use crate::failure::{DONE, Failure};
 use crate::json;
-use crate::ui::{Ui, drive};
+use crate::ui::{Ui, drive, pool as pool_text};
 
 /// Shows and changes the pool of spare drives
 #[derive(Debug, Args)]
@@ -48,9 +48,17 @@ pub(crate) async fn run(args: &SpareArgs, client: &Client, ui: &Ui) -> Result<u8
                 .filter(|one| one.in_pool)
                 .collect();
             if ui.json() {
-                ui.document(&json::under("drives", &pool)?)?;
+                ui.document(&json::document(&serde_json::json!({
+                    "drives": pool,
+                    "coverage": snapshot.coverage,
+                    "retired": snapshot.retired,
+                    "passed_over": snapshot.passed_over,
+                }))?)?;
             } else {
                 ui.text(&drive::pool_table(&pool, &snapshot.luns))?;
+                ui.text(&pool_text::coverage(&snapshot.coverage))?;
+                ui.text(&pool_text::passed_over(&snapshot.passed_over))?;
+                ui.text(&pool_text::retired(&snapshot.retired))?;
             }
         }
         SpareCommand::Add { drive: name, force } => {

@@ -7,6 +7,7 @@ pub(crate) mod lun;
 pub(crate) mod op;
 mod paint;
 pub(crate) mod plan;
+pub(crate) mod pool;
 pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod samples;

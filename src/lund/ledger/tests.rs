@@ -74,6 +74,8 @@ fn pool(number: u128) -> PoolEntry {
         size_bytes: 1 << 30,
         forced_signatures: vec!["ext4".to_owned()],
         claimed_by: None,
+        rule: None,
+        only_for: None,
     }
 }
 
@@ -114,6 +116,7 @@ fn all_kinds() -> Vec<Record> {
         role: lun_core::model::Role::Faulty,
         last_seen: Wall(6),
         gone: false,
+        retired: None,
         lost: Vec::new(),
     };
     let seen = SeenLun {

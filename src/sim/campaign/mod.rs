@@ -16,11 +16,30 @@ mod tally;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lun_core::policy::{Policy, PrefailMode, PrefailRule, SpareRule};
+
 pub use checks::Checks;
 pub use ledger::{Committed, Ledger};
 pub use random::Random;
 pub use rig::{Pace, Rig};
 pub use tally::Tally;
+
+/// What an administrator has set. It is not drawn: the other schedules stay what they were.
+fn set_rules(seed: u64, policy: &mut Policy) {
+    if seed % 4 == 3 {
+        policy.spare_rules = vec![SpareRule {
+            matches: "/dev/sd*".to_owned(),
+            only_for: None,
+        }];
+    }
+    if seed % 4 == 2 {
+        policy.prefail = PrefailRule {
+            mode: PrefailMode::Auto,
+            events: 1,
+            window_ms: 600_000,
+        };
+    }
+}
 
 /// What a schedule is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +169,7 @@ fn one(seed: u64, kind: Kind, tell: bool) -> Result<(Tally, Vec<String>), Box<Fa
     let mut rig = Rig::new(world, random, tell);
     rig.policy.extend_groups = extend_groups;
     let mut auto = auto::Auto::drawn(seed, &mut rig);
+    set_rules(seed, &mut rig.policy);
     let mut agenda = schedule::Agenda::default();
     rig.pace = schedule::pace(&mut rig);
     rig.start();

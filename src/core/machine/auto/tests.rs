@@ -248,6 +248,7 @@ fn three_losses_within_a_day_are_too_many() {
         slot: None,
         role: Role::InSync,
         last_seen: Wall(0),
+        retired: None,
         gone: false,
         lost: losses.iter().map(|at| loss(*at)).collect(),
     };

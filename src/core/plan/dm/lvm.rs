@@ -297,7 +297,7 @@ fn volumes(
         .collect();
     found.sort_by_cached_key(|candidate| {
         let device = devices.get(&candidate.drive.dev);
-        let far = device.map(|device| rank(device, &survivors));
+        let far = device.map(|device| rank(device, &survivors, None));
         (!candidate.fits(), far, candidate.size_bytes)
     });
     found

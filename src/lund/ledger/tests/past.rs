@@ -164,6 +164,8 @@ fn the_oldest_are_forgotten_but_not_what_is_still_referred_to() {
     }));
     let claimed = PoolEntry {
         claimed_by: Some(OpId(7)),
+        rule: None,
+        only_for: None,
         ..pool(3)
     };
     records.push(Record::Pool(claimed));
