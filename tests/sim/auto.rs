@@ -281,7 +281,12 @@ fn attempts_are_few_and_far_between() {
     rig.happens(|world| world.fail_device("sdb"));
     for attempt in 1..=6 {
         rig.happens(|world| world.device_mut("sdf").unwrap().fails_at = Some(2_000));
-        rig.add_spare("sdf");
+        // From the second time on it is a drive that failed, which only force registers again.
+        rig.call(Command::SpareAdd {
+            drive: "sdf".to_owned(),
+            force: attempt > 1,
+        })
+        .unwrap();
         let wanted = attempt.min(4);
         rig.pass(4_000_000);
         assert_eq!(rig.ops_by_itself(), wanted, "{}", rig.story());

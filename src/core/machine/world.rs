@@ -108,12 +108,13 @@ impl Machine {
         self.adopt();
         self.settle_pool();
         self.note_drives();
-        self.note_coverage();
         self.renew_records();
         self.copy_failing();
         self.answer_pending();
         // After the calls: a drive that one of them names has its deep look by then.
         self.apply_spare_rules();
+        // With the spares that just joined.
+        self.note_coverage();
     }
 
     /// Takes a whole inventory in, finding out what came, went and changed.
