@@ -11,9 +11,10 @@ use lun_core::id::DevNo;
 use uuid::Uuid;
 
 use super::read::{fact, map, names, text, text_if_there, to_fact};
+use super::superblock::Superblocks;
 use super::tool::Tools;
-use super::{Roots, direct, tool};
-use crate::{md_spare, parse};
+use super::{Roots, tool};
+use crate::parse;
 
 /// Bytes of a sector and of a KiB, the two units of md's files.
 const SECTOR: u64 = 512;
@@ -239,7 +240,12 @@ pub(crate) fn member_folder(roots: &Roots, array: &str, member: &str) -> PathBuf
 }
 
 /// Event count in the superblock of an in-sync member.
-pub(crate) fn events(roots: &Roots, tools: &Tools, facts: &ArrayFacts) -> Fact<u64> {
+pub(crate) fn events(
+    roots: &Roots,
+    tools: &Tools,
+    superblocks: &Superblocks,
+    facts: &ArrayFacts,
+) -> Fact<u64> {
     if facts.level == Fact::Known(Level::Container) {
         return Fact::Unknown("a container has no event count of its own".to_owned());
     }
@@ -253,11 +259,11 @@ pub(crate) fn events(roots: &Roots, tools: &Tools, facts: &ArrayFacts) -> Fact<u
     };
     let node = super::device::node(roots, &good.name);
     // A run of mdadm is for what is less plain: elsewhere that place may be the data's.
-    if facts.metadata == Fact::Known(Metadata::V1(2)) {
-        let block = direct::open(&node).and_then(|member| direct::block(&member, md_spare::AT));
-        if let Some(events) = block.ok().as_deref().and_then(md_spare::events) {
-            return Fact::Known(events);
-        }
+    if facts.metadata == Fact::Known(Metadata::V1(2))
+        && let Fact::Known(dev) = good.dev
+        && let Fact::Known(Some(events)) = superblocks.md_events(roots, dev)
+    {
+        return Fact::Known(events);
     }
     match super::probe::superblock(tools, &node) {
         Ok(Some(superblock)) => Fact::Known(superblock.events),

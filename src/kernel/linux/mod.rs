@@ -120,7 +120,7 @@ impl Kernel for Linux {
                 continue;
             };
             if request.events_of.contains(&name) {
-                facts.events = array::events(&self.roots, &self.tools, &facts);
+                facts.events = array::events(&self.roots, &self.tools, &self.superblocks, &facts);
             }
             arrays.insert(name, facts);
         }

@@ -25,11 +25,13 @@ pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
         };
     };
     let node = device::node(roots, &name);
+    // First: a tool that hangs on the device keeps others from opening it, also when it was killed.
+    let exclusive = to_fact(is_free(&node));
     let signatures = to_fact(signatures(tools, &node));
     // wipefs knows every format that mdadm knows, and finds the last place of each.
     let blank = signatures.is_known_and(Vec::is_empty) && !bears_superblock(roots, dev, &node);
     ProbeFacts {
-        exclusive: to_fact(is_free(&node)),
+        exclusive,
         md: match blank {
             true => Fact::Known(None),
             false => to_fact(superblock(tools, &node)),

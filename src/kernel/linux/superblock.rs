@@ -19,7 +19,7 @@ use lun_core::id::DevNo;
 use super::dm::{folder_of, kernel_name};
 use super::read::{failed, text, to_fact};
 use super::{Roots, direct};
-use crate::parse;
+use crate::{md_spare, parse};
 
 /// How many are read at once; a set has up to 253 legs.
 const AT_ONCE: usize = 16;
@@ -59,6 +59,18 @@ impl Superblocks {
                 _ => to_fact(Err(failed("read", node, &error))),
             },
         })
+    }
+
+    /// Event count in the superblock 1.2 of a member of an array of md; none where there is no such superblock.
+    pub(crate) fn md_events(&self, roots: &Roots, member: DevNo) -> Answer<u64> {
+        let mut answers = self.all(roots, &[Some(member)], |node| {
+            let read = direct::open(node).and_then(|member| direct::block(&member, md_spare::AT));
+            to_fact(
+                read.map(|block| md_spare::events(&block))
+                    .map_err(|error| failed("read the superblock on", node, &error)),
+            )
+        });
+        answers.pop().unwrap_or(Fact::Known(None))
     }
 
     fn all<T: Send + 'static>(
