@@ -11,8 +11,6 @@ mod ledger;
 mod lvm;
 mod manners;
 mod native;
-mod package;
-mod pool;
 mod program;
 mod recover;
 mod resume;

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
-fn smoke_a_spare_is_what_mdadm_makes_of_it() {
+fn a_spare_is_what_mdadm_makes_of_it() {
     let payload = program::payload("act", "native.sh");
     let mut options = Options::from_env("native").unwrap();
     options.payload = Some(payload.path().to_owned());
