@@ -24,8 +24,9 @@ fn a_reboot_ends_nothing() {
          lose md0 loop1; blank loop1; lose md2 loop3; blank loop3; \
          slow md0 300; slow md2 300; slow md4 300"
     ));
-    lab.ok("spare add /dev/loop1");
-    lab.ok("spare add /dev/loop3");
+    // They failed a moment ago.
+    lab.ok("spare add /dev/loop1 --force");
+    lab.ok("spare add /dev/loop3 --force");
     let rebuild = number(&lab.ok("recover md0")["id"]);
     let held = number(&lab.ok("recover md2")["id"]);
     let check = number(&lab.ok("verify md4")["id"]);
