@@ -107,7 +107,8 @@ impl<'a> Round<'a> {
             lun["health"] == "VDS_H_HEALTHY" && lun["operation"].is_null()
         });
         for spare in &spares {
-            site.lab.ok(&format!("spare add /dev/{spare}"));
+            // It may have failed in an earlier round.
+            site.lab.ok(&format!("spare add /dev/{spare} --force"));
         }
         let victim = devices[usize::try_from(plan.victim).unwrap()].clone();
         let mut round = Self {
