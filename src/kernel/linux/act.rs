@@ -13,7 +13,7 @@ use super::array::{bitmap, member_dev, member_folder, members};
 use super::read::{names, text};
 use super::tool::{LEDCTL, MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
-use super::{Roots, device, ioctl, probe, set, spare};
+use super::{Roots, bare, device, ioctl, probe, set, spare};
 use crate::md_spare::Unusual;
 use crate::{parse, raid_set};
 
@@ -434,9 +434,11 @@ impl Hand<'_> {
         let path = node.to_string_lossy();
         self.tools.run(WIPEFS, &["--all", &path])?;
         // wipefs knows one superblock for each format; mdadm knows every place of its own.
-        if probe::superblock(self.tools, &node)?.is_some() {
+        if probe::md_superblock(self.tools, &node)?.is_some() {
             self.tools.run(MDADM, &["--zero-superblock", &path])?;
         }
+        // Nor does it know those of raid sets.
+        bare::forget(&node)?;
         let left = probe::signatures(self.tools, &node)?;
         if left.is_empty() {
             return Ok(());

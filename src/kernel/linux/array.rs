@@ -265,7 +265,7 @@ pub(crate) fn events(
     {
         return Fact::Known(events);
     }
-    match super::probe::superblock(tools, &node) {
+    match super::probe::md_superblock(tools, &node) {
         Ok(Some(superblock)) => Fact::Known(superblock.events),
         Ok(None) => Fact::Unknown(format!("{} bears no superblock", node.display())),
         Err(error) => Fact::Unknown(error.to_string()),

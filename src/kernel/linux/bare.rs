@@ -30,8 +30,6 @@ use crate::{parse, raid_set};
 const SECTOR: u64 = 512;
 /// Where a superblock lies and how much of a metadata device it takes, bytes: a block of any disk.
 const SUPERBLOCK: u64 = 4096;
-/// What a superblock begins with.
-const MAGIC: &[u8] = b"DmRd";
 /// How long a new leg may take to get its superblock; it is written as soon as the set's thread runs.
 const WRITTEN: Duration = Duration::from_secs(5);
 /// Longest wait for an event of device-mapper between two looks.
@@ -275,10 +273,26 @@ impl Hand<'_> {
         let filled = self.fill(&before, slot, drive, &devices);
         match &filled {
             Ok(()) => self.settle(slot),
-            // In the table they are open, and stay.
-            Err(_) => devices.iter().for_each(|device| self.remove(&device.name)),
+            Err(_) => devices.iter().for_each(|device| self.take_back(device)),
         }
         filled
+    }
+
+    /// Undoes the laying of a device, which was blank before. In a table it is open, and stays as it is.
+    fn take_back(&self, device: &Lay) {
+        let erased = || -> Result<(), Error> {
+            let info = self
+                .dm
+                .device_info(&DevId::Name(dm_name(&device.name)?))
+                .map_err(|error| dm::failed("find", &device.name, &error))?;
+            erase(&self.node(dm::dev_no(info.device()))?, SUPERBLOCK)
+        };
+        if device.part == LegPart::Meta
+            && let Err(error) = erased()
+        {
+            tracing::warn!(name = device.name, %error, "a superblock may be left on it");
+        }
+        self.remove(&device.name);
     }
 
     /// How the leg is laid out. The metadata devices of the others tell how much it takes.
@@ -398,11 +412,7 @@ impl Hand<'_> {
         self.dm
             .device_suspend(&id, DmOptions::private())
             .map_err(|error| dm::failed("resume", &device.name, &error))?;
-        let number = made.device();
-        Ok(DevNo {
-            major: number.major,
-            minor: number.minor,
-        })
+        Ok(dm::dev_no(made.device()))
     }
 
     fn node(&self, dev: DevNo) -> Result<PathBuf, Error> {
@@ -452,17 +462,22 @@ impl Hand<'_> {
 
     /// Erases the superblock of a leg that is in no table any more.
     fn forget(&self, meta: &Target) -> Result<(), Error> {
-        let node = PathBuf::from(act::free_drive(self.roots, self.tools, meta)?);
-        let block = superblock::block(&node).map_err(|error| failed("read", &node, &error))?;
-        if !block.starts_with(MAGIC) {
-            return Ok(());
-        }
-        erase(&node, SUPERBLOCK)
+        forget(Path::new(&act::free_drive(self.roots, self.tools, meta)?))
     }
+}
+
+/// Erases the superblock at the beginning of a device, where there is one.
+pub(crate) fn forget(node: &Path) -> Result<(), Error> {
+    let block = superblock::block(node).map_err(|error| failed("read", node, &error))?;
+    if block.starts_with(superblock::MAGIC) {
+        return erase(node, SUPERBLOCK);
+    }
+    Ok(())
 }
 
 /// A device to be laid.
 struct Lay {
+    part: LegPart,
     name: String,
     uuid: String,
     on: DevNo,
@@ -480,6 +495,7 @@ impl Lay {
         let id = drive.id.to_string();
         let short = id.split('-').next().unwrap_or_default();
         Self {
+            part,
             name: format!("{}{word}_{slot}_{short}", dm::laid_prefix(set)),
             uuid: format!("{LAID_PREFIX}{word}-{id}"),
             on: drive.dev,
@@ -503,7 +519,7 @@ fn dm_name(name: &str) -> Result<&DmName, Error> {
     DmName::new(name).map_err(|error| dm::failed("name", name, &error))
 }
 
-/// Writes nothing but zeros to the beginning of a device.
+/// Writes nothing but zeros to the beginning of a device that nobody else has open.
 fn erase(node: &Path, bytes: u64) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()

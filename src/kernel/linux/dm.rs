@@ -207,7 +207,7 @@ fn laid_device(dm: &DM, name: &DmName) -> Option<LaidDevice> {
     })
 }
 
-const fn dev_no(device: devicemapper::Device) -> DevNo {
+pub(crate) const fn dev_no(device: devicemapper::Device) -> DevNo {
     DevNo {
         major: device.major,
         minor: device.minor,

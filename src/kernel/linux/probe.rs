@@ -11,8 +11,11 @@ use lun_core::id::DevNo;
 
 use super::read::{failed, to_fact};
 use super::tool::{MDADM, Tools, WIPEFS};
-use super::{Roots, device, direct};
+use super::{Roots, device, direct, superblock};
 use crate::{md_spare, parse};
+
+/// How the superblock of a raid set of device-mapper is called here.
+const RAID_SET: &str = "dm_raid_member";
 
 /// Looks at the device behind a number.
 pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
@@ -34,7 +37,7 @@ pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
         exclusive,
         md: match blank {
             true => Fact::Known(None),
-            false => to_fact(superblock(tools, &node)),
+            false => to_fact(md_superblock(tools, &node)),
         },
         signatures,
     }
@@ -69,15 +72,21 @@ pub(crate) fn is_free(node: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Signatures on a device, by name.
+/// Signatures on a device, by name. wipefs knows none of raid sets: a leg of one that does not exist just now
+/// would pass for blank.
 pub(crate) fn signatures(tools: &Tools, node: &Path) -> Result<Vec<String>, Error> {
     let output = tools.run(WIPEFS, &["--json", "--no-act", &node.to_string_lossy()])?;
-    parse::signatures(&output.stdout)
+    let mut found = parse::signatures(&output.stdout)?;
+    let block = superblock::block(node).map_err(|error| failed("read", node, &error))?;
+    if block.starts_with(superblock::MAGIC) {
+        found.push(RAID_SET.to_owned());
+    }
+    Ok(found)
 }
 
 /// The md superblock on a device. mdadm exits with 1 when there is none, and also when it cannot
 /// read the device, so its words decide.
-pub(crate) fn superblock(tools: &Tools, node: &Path) -> Result<Option<SuperblockFacts>, Error> {
+pub(crate) fn md_superblock(tools: &Tools, node: &Path) -> Result<Option<SuperblockFacts>, Error> {
     let node = node.to_string_lossy();
     let args = ["--examine", node.as_ref()];
     let output = tools.run_any(MDADM, &args)?;

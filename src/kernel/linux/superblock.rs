@@ -21,6 +21,9 @@ use super::read::{failed, text, to_fact};
 use super::{Roots, direct};
 use crate::{md_spare, parse};
 
+/// What a superblock of a raid set begins with (`drivers/md/dm-raid.c`, `DM_RAID_MAGIC`).
+pub(crate) const MAGIC: &[u8] = b"DmRd";
+
 /// How many are read at once; a set has up to 253 legs.
 const AT_ONCE: usize = 16;
 /// What the stack of a reading needs at most, bytes.

@@ -5,6 +5,7 @@ use lun_core::facts::{DmOwner, Slot};
 use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 
+use super::laid::Laid;
 use super::reload::{enough_with, starts_dirty_degraded};
 use crate::world::{Array, KernelStyle, Member, World, errno};
 
@@ -104,9 +105,25 @@ impl World {
                 }
             }
         }
+        // Nothing but the superblock at its beginning says now whose a drive is.
+        for laid in laid_metadata(&array) {
+            if let Some(device) = self.devices.get_mut(&laid.on) {
+                device.signatures.insert(RAID_SET.to_owned());
+                device.precious = true;
+            }
+        }
         self.stopped.insert(array.name.clone(), array);
         self.hint(Hint::Arrays);
         self.hint(Hint::Devices);
+    }
+
+    /// The owner of a drive has said that a leg on it may be lost, and it was taken for something else.
+    fn is_overwritten(&self, array: &Array) -> bool {
+        laid_metadata(array).into_iter().any(|laid| {
+            let on = self.devices.get(&laid.dev).and_then(|device| device.under);
+            let drive = on.and_then(|id| self.drive(id));
+            drive.is_some_and(|drive| !drive.signatures.contains(RAID_SET))
+        })
     }
 
     /// A set is made again: by LVM with the table that its metadata tells, by somebody's script with the one
@@ -130,7 +147,8 @@ impl World {
         }
         let Some(set) = &mut array.dm else { return };
         let dead = self.dead_legs(set);
-        if !enough_with(&array, &dead) || starts_dirty_degraded(&array, &dead) {
+        let taken = self.is_overwritten(&array);
+        if taken || !enough_with(&array, &dead) || starts_dirty_degraded(&array, &dead) {
             self.stopped.insert(name.to_owned(), put_down);
             return;
         }
@@ -142,6 +160,12 @@ impl World {
             let gone = on.is_some_and(|id| !self.is_there(id));
             let drive = on.and_then(|id| self.drive(id));
             let (hung, number) = (drive.is_some_and(|d| d.hung), drive.map(|d| d.dev));
+            if let Some(drive) = number.and_then(|dev| self.devices.get_mut(&dev)) {
+                // It has users of its own again, unless it is a leg itself.
+                if drive.signatures.remove(RAID_SET) {
+                    drive.precious = false;
+                }
+            }
             if let Some(device) = self.devices.get_mut(&dev) {
                 device.present = true;
                 device.hung = hung;
@@ -157,6 +181,21 @@ impl World {
         self.hint(Hint::Arrays);
         self.settle();
     }
+}
+
+/// As the probe calls the superblock of a raid set.
+const RAID_SET: &str = "dm_raid_member";
+
+/// What lund has laid for the metadata of legs, and the kernel has written to.
+fn laid_metadata(array: &Array) -> Vec<&Laid> {
+    let Some(set) = array.dm.as_deref() else {
+        return Vec::new();
+    };
+    let written = |laid: &&Laid| {
+        let mut legs = set.legs.iter();
+        legs.any(|leg| leg.meta == laid.dev && leg.superblock.is_some() && !leg.left_out)
+    };
+    set.laid.iter().filter(written).collect()
 }
 
 /// The script knows nothing of legs that were left out: its table has them.
