@@ -176,3 +176,32 @@ fn a_hold_of_a_volume_outlives_a_reboot() {
         rig.sound();
     }
 }
+
+/// LVM changes no rate of a volume whose table does not load: it is tried a few times, and again when the
+/// volume has changed. It was tried every half minute for ever.
+#[test]
+fn what_cannot_be_held_again_is_not_tried_for_ever() {
+    let drives = ["sda", "sdb", "sdc", "sdd"];
+    let world = volume(Level::Raid5, &drives, 3, KernelStyle::V6_12).dirty();
+    let mut rig = Rig::new(world.build().unwrap());
+    rig.until("adopted", |rig| !rig.machine.snapshot().ops.is_empty());
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.cancel(op, false).unwrap();
+    rig.finished(op);
+    assert!(rig.lun(NAME).held, "{}", rig.story());
+    let array = NAME.to_owned();
+    rig.happens(|world| {
+        let word = SyncWord::Idle;
+        world.act(&Action::SetSync { array, word }).unwrap();
+        world.vanish("sdb");
+        world.vanish("sdc");
+    });
+    let tries = |rig: &Rig| rig.story().matches("could not hold it again").count();
+    rig.pass(3_600_000);
+    assert_eq!(tries(&rig), 5, "{}", rig.story());
+    assert!(rig.lun(NAME).held, "{}", rig.story());
+    // Something of it changes.
+    rig.happens(|world| world.vanish("sda"));
+    rig.pass(60_000);
+    assert!(tries(&rig) > 5, "{}", rig.story());
+}

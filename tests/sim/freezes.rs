@@ -113,3 +113,37 @@ fn a_hold_stays_with_its_own_array() {
         Err(Error::CacheCorrupt { .. })
     ));
 }
+
+/// The write of a daemon that was killed comes into force when the cancel has been given up and the operation
+/// is over: the LUN stood still, and nobody owned up to it.
+#[test]
+fn one_that_comes_late_is_shown_as_a_hold() {
+    let mut rig = Rig::new(by_name("raid6-two-missing").unwrap());
+    rig.add_spare("sde");
+    rig.add_spare("sdf");
+    rig.ask_recovery("md0");
+    rig.until("under way", |rig| {
+        let ops = rig.machine.snapshot().ops;
+        ops.iter().any(|op| op.percent > 10)
+    });
+    let op = rig.machine.snapshot().ops[0].id;
+    rig.kernel.with(|world| world.busy_next = 1);
+    let refused = rig.cancel(op, false);
+    assert!(
+        matches!(refused, Err(Error::Kernel { .. })),
+        "{refused:?}\n{}",
+        rig.story()
+    );
+    assert_eq!(rig.finished(op).state, "succeeded", "{}", rig.story());
+    let freeze = |world: &mut World| world.arrays.get_mut("md0").unwrap().frozen = true;
+    rig.happens(freeze);
+    rig.pass(1_000);
+    let lun = rig.lun("md0");
+    assert!(lun.held, "{}", rig.story());
+    rig.call(Command::Release { lun: lun.id }).unwrap();
+    assert!(!frozen(&rig) && !rig.lun("md0").held, "{}", rig.story());
+    // The next one is somebody else's.
+    rig.happens(freeze);
+    rig.pass(1_000);
+    assert!(!rig.lun("md0").held, "{}", rig.story());
+}

@@ -381,7 +381,12 @@ impl Machine {
         if let Some(lun) = lun.filter(|_| cancel.hold_recorded) {
             self.drop_hold(lun);
         }
-        self.work(id, |work| work.release_spare = false);
+        // A write of an earlier daemon, or one that was given up, may freeze it yet.
+        let froze = cancel.stopping;
+        self.work(id, |work| {
+            work.release_spare = false;
+            work.froze |= froze;
+        });
         self.go(id, OpEvent::CancelFailed);
         self.look_again(id, None);
     }

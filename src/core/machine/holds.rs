@@ -8,6 +8,7 @@ use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{Fact, SyncAction, SyncFacts};
 use crate::id::{LunId, OpId};
+use crate::op::Op;
 use crate::project;
 
 /// How often in a row it is tried to hold again what stays as it is.
@@ -33,8 +34,46 @@ impl Machine {
             return;
         };
         self.persist(Record::HoldReleased(lun));
+        self.forget_freezes(lun);
         self.notify(None, Some(lun), None, format!("{name} is held no longer"));
         self.reproject(lun, &name);
+    }
+
+    /// No freeze of an operation that has ended can come into force any more.
+    fn forget_freezes(&mut self, lun: LunId) {
+        let ended = |op: &&mut Op| op.lun == lun && op.state.is_finished() && op.work.froze;
+        let mut thawed = Vec::new();
+        for op in self.ops.values_mut().filter(ended) {
+            op.work.froze = false;
+            thawed.push(op.id);
+        }
+        for op in thawed {
+            self.persist_op(op);
+        }
+    }
+
+    /// A freeze that an operation asked for in vain, or an earlier daemon, may come into force when that has
+    /// ended: it is shown as a hold then, and `release` ends it.
+    fn own_up_to_late_freezes(&mut self) {
+        let late = self.ops.values().filter(|op| {
+            op.state.is_finished()
+                && op.work.froze
+                && !self.holds.contains_key(&op.lun)
+                && !self.lun_is_acted_on(op.lun)
+                && self.known_lun(op.lun).is_ok()
+                && self.array_of(op.lun).is_some_and(frozen)
+        });
+        let late: Vec<(OpId, LunId)> = late.map(|op| (op.id, op.lun)).collect();
+        for (op, lun) in late {
+            let Some(name) = self.luns.get(&lun).map(|entry| entry.array.clone()) else {
+                continue;
+            };
+            if !self.holds.contains_key(&lun) {
+                self.hold(lun, &name);
+                let text = format!("{name} was frozen late by operation {op}, and is held");
+                self.notify(None, Some(lun), Some(op), text);
+            }
+        }
     }
 
     /// The call `Release`: lets the kernel go on by itself.
@@ -158,6 +197,7 @@ impl Machine {
 
     /// Held LUNs stay held: what starts them again is stopped again, and told.
     pub(super) fn keep_holds(&mut self) {
+        self.own_up_to_late_freezes();
         let held: Vec<LunId> = self.holds.keys().copied().collect();
         self.hold_broken_at.retain(|id, _| held.contains(id));
         self.hold_refused.retain(|id, _| held.contains(id));

@@ -47,10 +47,7 @@ impl Auto {
             _ => 15_000,
         };
         let on = settings.mode != AutoMode::Off;
-        // Not those of raid sets: what lund does where the hold of a volume is refused, or a write of a daemon that
-        // died comes late, is not settled for a volume that loses several legs at once.
-        let raid_sets = rig.world.arrays.values().any(|array| array.dm.is_some());
-        if on && random.one_in(2) && !raid_sets {
+        if on && random.one_in(2) {
             // Two drives behind each controller.
             let mut drives: Vec<_> = rig.world.devices.values_mut().collect();
             drives.sort_by(|a, b| a.whole_disk.cmp(&b.whole_disk));
