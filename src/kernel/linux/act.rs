@@ -10,6 +10,7 @@ use lun_core::error::Unfit;
 use lun_core::facts::{ArrayState, Fact, MemberFacts, MemberState, Slot, SyncCompleted};
 
 use super::array::{bitmap, member_dev, member_folder, members};
+use super::exclusive::TO_TAKE;
 use super::read::{names, text};
 use super::tool::{LEDCTL, MDADM, Tools, WIPEFS};
 use super::write::{while_busy, write_value};
@@ -137,7 +138,7 @@ impl Hand<'_> {
     }
 
     fn require_free(drive: &Target, node: &Path) -> Result<(), Error> {
-        if probe::is_free(node)? {
+        if probe::is_free(node, TO_TAKE)? {
             return Ok(());
         }
         Err(Error::DriveRefused {
@@ -408,8 +409,6 @@ impl Hand<'_> {
         })
     }
 
-    /// Erases signatures; wipefs opens the drive exclusively itself, so a use that begins after
-    /// the check is found too.
     /// Which enclosures have a light, and how it is told, `ledctl` knows.
     fn light(&self, drive: &Target, on: bool) -> Result<(), Error> {
         let node = self.drive(drive)?;
@@ -425,6 +424,8 @@ impl Hand<'_> {
         self.tools.run(LEDCTL, &[&pattern]).map(drop)
     }
 
+    /// Erases signatures; wipefs opens the drive exclusively itself, so a use that begins after
+    /// the check is found too.
     fn wipe(&self, drive: &Target, former: Option<&FormerOf>) -> Result<(), Error> {
         let node = self.drive(drive)?;
         Self::require_free(drive, &node)?;

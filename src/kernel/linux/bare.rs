@@ -21,6 +21,7 @@ use lun_core::facts::{
 use lun_core::id::DevNo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::exclusive::{TO_TAKE, when_free};
 use super::read::{failed, text};
 use super::tool::Tools;
 use super::{Roots, act, device, dm, superblock};
@@ -468,8 +469,7 @@ impl Hand<'_> {
 
 /// Erases the superblock at the beginning of a device, where there is one.
 pub(crate) fn forget(node: &Path) -> Result<(), Error> {
-    let block = superblock::block(node).map_err(|error| failed("read", node, &error))?;
-    if block.starts_with(superblock::MAGIC) {
+    if superblock::is_borne(node)? {
         return erase(node, SUPERBLOCK);
     }
     Ok(())
@@ -522,10 +522,14 @@ fn dm_name(name: &str) -> Result<&DmName, Error> {
 /// Writes nothing but zeros to the beginning of a device that nobody else has open.
 fn erase(node: &Path, bytes: u64) -> Result<(), Error> {
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .custom_flags(libc::O_EXCL | libc::O_CLOEXEC)
-            .open(node)?;
+        let flags = libc::O_EXCL | libc::O_CLOEXEC;
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .custom_flags(flags)
+                .open(node)
+        };
+        let mut file = when_free(TO_TAKE, open)?;
         io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
         file.sync_all()
     };

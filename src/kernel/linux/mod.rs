@@ -9,6 +9,7 @@ mod bare;
 mod device;
 mod direct;
 mod dm;
+mod exclusive;
 mod identity;
 mod ioctl;
 mod lvm;

@@ -4,11 +4,13 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use lun_core::Error;
 use lun_core::facts::{Fact, ProbeFacts, SuperblockFacts};
 use lun_core::id::DevNo;
 
+use super::exclusive::{TO_LOOK, when_free};
 use super::read::{failed, to_fact};
 use super::tool::{MDADM, Tools, WIPEFS};
 use super::{Roots, device, direct, superblock};
@@ -29,7 +31,7 @@ pub(crate) fn probe(roots: &Roots, tools: &Tools, dev: DevNo) -> ProbeFacts {
     };
     let node = device::node(roots, &name);
     // First: a tool that hangs on the device keeps others from opening it, also when it was killed.
-    let exclusive = to_fact(is_free(&node));
+    let exclusive = to_fact(is_free(&node, TO_LOOK));
     let signatures = to_fact(signatures(tools, &node));
     // wipefs knows every format that mdadm knows, and finds the last place of each.
     let blank = signatures.is_known_and(Vec::is_empty) && !bears_superblock(roots, dev, &node);
@@ -60,15 +62,13 @@ fn bears_superblock(roots: &Roots, dev: DevNo, node: &Path) -> bool {
 
 /// Whether an exclusive open succeeds, that is, nobody has mounted it, swaps on it, or has put a
 /// device on top of it or of its partitions. Opening for reading only makes udev look at nothing.
-pub(crate) fn is_free(node: &Path) -> Result<bool, Error> {
+pub(crate) fn is_free(node: &Path, patience: Duration) -> Result<bool, Error> {
     let flags = libc::O_EXCL | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    loop {
-        match OpenOptions::new().read(true).custom_flags(flags).open(node) {
-            Ok(_) => return Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed("open exclusively", node, &error)),
-        }
+    let open = || OpenOptions::new().read(true).custom_flags(flags).open(node);
+    match when_free(patience, open) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(false),
+        Err(error) => Err(failed("open exclusively", node, &error)),
     }
 }
 
@@ -77,8 +77,7 @@ pub(crate) fn is_free(node: &Path) -> Result<bool, Error> {
 pub(crate) fn signatures(tools: &Tools, node: &Path) -> Result<Vec<String>, Error> {
     let output = tools.run(WIPEFS, &["--json", "--no-act", &node.to_string_lossy()])?;
     let mut found = parse::signatures(&output.stdout)?;
-    let block = superblock::block(node).map_err(|error| failed("read", node, &error))?;
-    if block.starts_with(superblock::MAGIC) {
+    if superblock::is_borne(node)? {
         found.push(RAID_SET.to_owned());
     }
     Ok(found)

@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use uuid::Uuid;
 
 use super::array::members;
+use super::exclusive::{TO_TAKE, when_free};
 use super::read::{failed, text};
 use super::{Roots, device, direct, ioctl};
 use crate::md_spare::{self, AT, Expected, Spare, Template, Unusual};
@@ -48,7 +49,7 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
     let Some(lock) = lock(place.node) else {
         return Ok(Err(Unusual("somebody is looking at the drive".to_owned())));
     };
-    let drive = match direct::claim(place.node) {
+    let drive = match when_free(TO_TAKE, || direct::claim(place.node)) {
         Ok(drive) => drive,
         Err(error) => return Ok(Err(Unusual(error.to_string()))),
     };
@@ -65,10 +66,11 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
     }
     // The kernel opens it exclusively itself.
     drop(drive);
-    let added = ioctl::add_spare(place.array, place.drive.dev, number)
+    let add = || ioctl::add_spare(place.array, place.drive.dev, number);
+    let added = when_free(TO_TAKE, add)
         .map_err(|error| failed(&format!("add {} to", place.drive.name), place.array, &error));
     if let Err(error) = added {
-        match direct::claim(node) {
+        match when_free(TO_TAKE, || direct::claim(node)) {
             Ok(drive) => erase(&drive, node, &writes),
             Err(error) => tracing::warn!(
                 drive = %node.display(), %error, "a superblock is left on a drive that could not be added"

@@ -22,7 +22,7 @@ use super::{Roots, direct};
 use crate::{md_spare, parse};
 
 /// What a superblock of a raid set begins with (`drivers/md/dm-raid.c`, `DM_RAID_MAGIC`).
-pub(crate) const MAGIC: &[u8] = b"DmRd";
+const MAGIC: &[u8] = b"DmRd";
 
 /// How many are read at once; a set has up to 253 legs.
 const AT_ONCE: usize = 16;
@@ -172,6 +172,15 @@ enum Begun<T> {
 /// The first block of a device. It may hang as long as the device does.
 pub(crate) fn block(node: &Path) -> io::Result<Vec<u8>> {
     direct::block(&direct::open(node)?, 0)
+}
+
+/// Whether a device begins with a superblock of a raid set; one too small for it does not.
+pub(crate) fn is_borne(node: &Path) -> Result<bool, Error> {
+    match block(node) {
+        Ok(block) => Ok(block.starts_with(MAGIC)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(failed("read", node, &error)),
+    }
 }
 
 /// Reads the superblock of a metadata device.
