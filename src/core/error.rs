@@ -107,8 +107,12 @@ pub enum Error {
         name: String,
         candidates: Vec<String>,
     },
-    #[error("{} {name} existed and is gone", kind.noun())]
-    ObjectDeleted { kind: ObjectKind, name: String },
+    #[error("{} {name} existed and is gone{}", kind.noun(), again_text(again))]
+    ObjectDeleted {
+        kind: ObjectKind,
+        name: String,
+        again: Vec<String>,
+    },
     #[error(
         "{lun}: what was known ({cached}) and what the kernel says ({kernel}) contradict each other"
     )]
@@ -127,8 +131,12 @@ pub enum Error {
         op: Option<OpId>,
         doing: String,
     },
-    #[error("{lun} is not running ({state})")]
-    LunOffline { lun: String, state: String },
+    #[error("{lun} is not running ({state}){}", again_text(again))]
+    LunOffline {
+        lun: String,
+        state: String,
+        again: Vec<String>,
+    },
     #[error("{lun} is not ready: {why}")]
     LunNotReady { lun: String, why: String },
     #[error("{lun} is read-only")]
@@ -166,7 +174,7 @@ pub enum Error {
     OperationCanceled { op: OpId },
     #[error("{what} did not finish within {after_ms} ms")]
     Timeout { what: String, after_ms: u64 },
-    #[error("{action} on {object}: {detail} (errno {errno})")]
+    #[error("{action} {object}: {detail}{}", errno_text(*errno, detail))]
     Kernel {
         action: String,
         object: String,
@@ -265,6 +273,25 @@ impl Unfit {
             }
         }
     }
+}
+
+/// The commands that make a raid set of legs laid by lund again, as the tail of a message.
+fn again_text(commands: &[String]) -> String {
+    if commands.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; legs of it were laid by lund, and this makes it again, where it was not taken down for good: {}",
+        commands.join("; ")
+    )
+}
+
+/// The error number as the tail of a message that does not tell it already.
+fn errno_text(errno: i32, detail: &str) -> String {
+    if errno == 0 || detail.contains(&format!("(os error {errno})")) {
+        return String::new();
+    }
+    format!(" (errno {errno})")
 }
 
 /// Why it is not allowed, and by which right it would be.

@@ -38,6 +38,9 @@ pub fn hint_for(hresult: u32, object: &str) -> Option<String> {
         Hresult::VDS_E_MEMBER_SIZE_INVALID => {
             "register a larger spare with `lunctl spare add DRIVE`".to_owned()
         }
+        Hresult::VDS_E_LUN_OFFLINE if object.starts_with("mapper/") => {
+            "make it again with `dmsetup`, or with `vgchange -ay` where it is LVM's".to_owned()
+        }
         Hresult::VDS_E_LUN_OFFLINE => {
             "start the array with `mdadm --run` or `mdadm --assemble`".to_owned()
         }

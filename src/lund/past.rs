@@ -173,6 +173,7 @@ fn unknown(id: OpId, published: &Arc<Published>) -> Error {
     if ops.iter().any(|view| view.id > id) && id.0 > 0 {
         return Error::ObjectDeleted {
             kind: ObjectKind::Operation,
+            again: Vec::new(),
             name: id.to_string(),
         };
     }

@@ -43,6 +43,7 @@ impl World {
                 Mode::Inactive => Some(Err(Error::LunOffline {
                     lun: array.clone(),
                     state: "inactive".to_owned(),
+                    again: Vec::new(),
                 })),
                 Mode::Running | Mode::ReadAuto => None,
             },
@@ -108,7 +109,7 @@ impl World {
         let there = self.devices.get(&found.dev).is_some_and(|d| d.present);
         (there || found.good()).then(|| {
             Err(Error::Kernel {
-                action: "drop a vanished member".to_owned(),
+                action: "drop the vanished member".to_owned(),
                 object: format!("{name}/{member}"),
                 errno: errno::EBUSY,
                 detail: "its device is there, or it counts as in sync".to_owned(),

@@ -49,12 +49,12 @@ meta() { echo /dev/mapper/"$1"_lund_meta_"$2"_*; }
 written() { awk '{ print $7 }' "/sys/block/$1/stat"; }
 "#;
 
-fn run(lab: &Lab, script: &str) -> String {
+pub(super) fn run(lab: &Lab, script: &str) -> String {
     sh(lab, &format!("{LEGS}\n{script}"))
 }
 
 /// Nothing of the set differs, its data is what it was, and the superblock of each new leg agrees.
-fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
+pub(super) fn whole(lab: &Lab, name: &str, slots: &[u32]) -> Value {
     let lun = lab.until(name, "healthy, and at rest", |lun| {
         lun["health"] == "VDS_H_HEALTHY" && lun["operation"].is_null()
     });

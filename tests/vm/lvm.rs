@@ -379,3 +379,35 @@ fn the_codes_of_the_page_hold_for_lvm() {
     lab.until_gone("vg/n");
     lab.refused("recover vg/n", 3, "VDS_E_OBJECT_DELETED");
 }
+
+/// Where dmeventd was told to replace failed legs, lund says so and keeps out until it is told otherwise.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn dmeventd_is_left_to_do_what_it_was_told_to() {
+    let lab = Lab::start("lvm-dmeventd");
+    // There is no room for it to succeed.
+    sh(
+        &lab,
+        "volumes 3 48; vgreduce -q vg $(pv 2) 2>&1; \
+         echo 'activation { raid_fault_policy = \"allocate\" }' >>/etc/lvm/lvmlocal.conf; \
+         lvcreate -q -y -n m --type raid1 -m1 -L 32M vg $(pv 0 1) 2>&1; \
+         [ \"$(lvs --noheadings -o seg_monitor vg/m | xargs)\" = monitored ]",
+    );
+    lab.until("vg/m", "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
+    sh(&lab, "mounted");
+    lose(&lab, "1");
+    let refused = lab.refused("recover vg/m", 4, "VDS_E_NOT_SUPPORTED");
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("dmeventd replaces failed legs of vg/m by itself"),
+        "{message}"
+    );
+    let why = lab.sh("lunctl why vg/m");
+    assert!(why.contains("dmeventd"), "{why}");
+    sh(
+        &lab,
+        "sed -i s/allocate/warn/ /etc/lvm/lvmlocal.conf; vgextend -q vg $(pv 2) 2>&1",
+    );
+    recovered(&lab, "");
+    sh(&lab, "kept");
+}

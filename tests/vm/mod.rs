@@ -5,6 +5,7 @@
 mod cancel;
 mod dm;
 mod dm_recover;
+mod dm_trouble;
 mod errors;
 pub(crate) mod lab;
 mod ledger;

@@ -188,6 +188,7 @@ fn call_samples() -> Vec<Error> {
         },
         Error::ObjectDeleted {
             kind: ObjectKind::Lun,
+            again: Vec::new(),
             name: lun(),
         },
         Error::CacheCorrupt {
@@ -223,6 +224,7 @@ fn state_samples() -> Vec<Error> {
         Error::LunOffline {
             lun: lun(),
             state: "inactive".into(),
+            again: Vec::new(),
         },
         Error::LunNotReady {
             lun: lun(),
@@ -267,7 +269,7 @@ fn samples() -> Vec<Error> {
             after_ms: 5000,
         },
         Error::Kernel {
-            action: "write recover to sync_action".into(),
+            action: "write recover to sync_action of".into(),
             object: lun(),
             errno: 16,
             detail: "Device or resource busy".into(),

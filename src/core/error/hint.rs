@@ -74,6 +74,9 @@ impl Error {
             Self::AnotherCall { lun, op: None, .. } => {
                 format!("`lunctl wait {lun}` waits for it, then try again")
             }
+            Self::LunOffline { again, .. } if !again.is_empty() => {
+                "make it again by these commands, in this order".into()
+            }
             Self::LunOffline { lun, .. } => format!(
                 "start it first (`mdadm --run {}`, `mdadm --assemble --scan`), then try again",
                 node(lun)

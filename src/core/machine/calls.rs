@@ -166,11 +166,11 @@ impl Machine {
             return Err(error);
         }
         let Some(entry) = self.luns.get(&lun) else {
-            let name = self.gone.get(&lun).map(|seen| seen.name.clone());
-            return Err(match name {
-                Some(name) => Error::ObjectDeleted {
+            return Err(match self.gone.get(&lun) {
+                Some(seen) => Error::ObjectDeleted {
                     kind: ObjectKind::Lun,
-                    name,
+                    again: seen.recreate.clone(),
+                    name: seen.name.clone(),
                 },
                 None => Error::ObjectNotFound {
                     kind: ObjectKind::Lun,
@@ -269,6 +269,7 @@ impl Machine {
         static NONE: BTreeSet<DriveId> = BTreeSet::new();
         let gone = || Error::ObjectDeleted {
             kind: ObjectKind::Lun,
+            again: Vec::new(),
             name: lun.to_string(),
         };
         let entry = self.luns.get(&lun).ok_or_else(gone)?;

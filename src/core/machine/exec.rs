@@ -4,7 +4,7 @@
 use super::task::{
     ActOwner, BUSY_MAX, FREEZE_GUARD_MS, RETRY_MS, START_WINDOW_MS, STEPS_MAX, Stage, Task,
 };
-use super::{ActId, Effect, Machine, Record};
+use super::{ActId, Effect, Machine, Record, retired};
 use crate::Error;
 use crate::action::{Action, SyncWord};
 use crate::facts::{ArrayFacts, SyncAction};
@@ -367,7 +367,7 @@ impl Machine {
             return self.fail(id, Error::RecoveryFailed { lun, drive, why });
         }
         let cancelling = op.state == OpState::Cancelling;
-        if takes_in(&action)
+        if retired::takes_in(&action)
             && let Some(drive) = action.drive()
         {
             // Recorded before the act, so that a release after a crash knows whose it is.
@@ -563,9 +563,7 @@ impl Machine {
             op.tried.insert(drive.id);
             op.lun
         });
-        // What the port refuses has not failed: it is in use, or another drive by now.
-        let refused = matches!(error, Error::DriveRefused { .. });
-        if let Some(lun) = lun.filter(|_| takes_in(action) && !refused) {
+        if let Some(lun) = lun.filter(|_| retired::tells_of_a_failure(action, &error)) {
             self.retire_on_use(drive.id, lun);
         }
         let text = format!("/dev/{}: {error}", drive.name);
@@ -579,14 +577,6 @@ impl Machine {
         let until = since.after(FREEZE_GUARD_MS);
         (self.now.mono < until).then_some(until)
     }
-}
-
-/// Writes something on a drive, or hands it to an array.
-const fn takes_in(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::AddSpare { .. } | Action::Wipe { .. } | Action::ReplaceLeg { .. }
-    )
 }
 
 pub(super) fn frozen(array: &ArrayFacts) -> bool {

@@ -269,7 +269,8 @@ impl Machine {
     }
 
     /// Pool drives that the operation claimed: those that were attached stay claimed by what they
-    /// are now, the others are free again; a drive that failed is not offered twice.
+    /// are now, the others are free again; a drive that failed is not offered twice. One
+    /// that was only refused, or is not there just now, stays: what there is against it `spare list` shows.
     fn unclaim(&mut self, id: OpId) {
         let Some(op) = self.ops.get(&id) else { return };
         let (tried, held) = (op.tried.clone(), self.holds.contains_key(&op.lun));
@@ -293,7 +294,7 @@ impl Machine {
             records.push(entry.clone());
         }
         for entry in records {
-            if tried.contains(&entry.id) {
+            if tried.contains(&entry.id) && self.retired.contains_key(&entry.id) {
                 self.pool.retain(|other| other.id != entry.id);
                 self.persist(Record::PoolRemoved(entry.id));
                 let text = format!(

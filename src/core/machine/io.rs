@@ -112,6 +112,9 @@ pub struct SeenLun {
     /// between the copies until a repair has gone over all of them.
     #[serde(default)]
     pub unproven: bool,
+    /// Commands that make it again, of a raid set with legs that lund has laid.
+    #[serde(default)]
+    pub recreate: Vec<String>,
 }
 
 /// A drive as the ledger remembers it.

@@ -52,6 +52,7 @@ impl Machine {
             }
             return Err(Error::ObjectDeleted {
                 kind: ObjectKind::Lun,
+                again: seen.recreate.clone(),
                 name: name.to_owned(),
             });
         }
@@ -110,6 +111,7 @@ impl Machine {
             [only] => Ok(*only),
             [] if was() => Err(Error::ObjectDeleted {
                 kind: ObjectKind::Drive,
+                again: Vec::new(),
                 name: name.to_owned(),
             }),
             [] => Err(Error::ObjectNotFound {
@@ -143,6 +145,7 @@ impl Machine {
             if id.0 <= self.last_op && id.0 > 0 {
                 Error::ObjectDeleted {
                     kind: ObjectKind::Operation,
+                    again: Vec::new(),
                     name: id.to_string(),
                 }
             } else {

@@ -67,6 +67,7 @@ impl Machine {
         Some(Error::LunOffline {
             lun: seen.name.clone(),
             state: "not assembled yet since the host was started".to_owned(),
+            again: seen.recreate.clone(),
         })
     }
 

@@ -2,8 +2,20 @@
 //! and taken by nothing until their owner says so or they are members in sync again.
 
 use super::{Machine, Record, SeenDrive};
+use crate::Error;
+use crate::action::Action;
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{DriveStatus, NotificationEvent, Retired, RetiredDrive, RetiredWhy, Role};
+
+/// Numbers of the C library (`asm-generic/errno-base.h`).
+const EPERM: i32 = 1;
+const EINTR: i32 = 4;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const EBUSY: i32 = 16;
+const EINVAL: i32 = 22;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 impl Machine {
     /// Marks what a LUN lists as faulty, and takes the mark off what is in sync again. A drive that is
@@ -173,5 +185,89 @@ impl Machine {
             .map(|device| format!("/dev/{}", device.name))
             .or_else(seen)
             .unwrap_or_else(|| id.to_string())
+    }
+}
+
+/// Whether a step writes something on a drive, or hands it to an array.
+pub(super) const fn takes_in(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::AddSpare { .. } | Action::Wipe { .. } | Action::ReplaceLeg { .. }
+    )
+}
+
+/// Whether a step that failed tells that the drive has. What the port refuses is in use, or another drive by now;
+/// the kernel may be short of something, or somebody else may have the drive open; and a table that it does not
+/// take is refused for what the set is.
+pub(super) const fn tells_of_a_failure(action: &Action, error: &Error) -> bool {
+    let loads = matches!(action, Action::ReplaceLeg { .. });
+    let of_the_drive = match error {
+        Error::DriveRefused { .. } => false,
+        Error::Kernel { errno, .. } => match *errno {
+            EPERM | EINTR | EAGAIN | ENOMEM | EBUSY | ENFILE | EMFILE => false,
+            EINVAL => !loads,
+            _ => true,
+        },
+        _ => true,
+    };
+    takes_in(action) && of_the_drive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Target;
+    use crate::error::Unfit;
+    use crate::id::DevNo;
+    use crate::plan::testkit::drive_id;
+
+    #[test]
+    fn a_drive_is_blamed_for_what_it_does_and_for_nothing_else() {
+        let array = "md0".to_owned();
+        let drive = Target {
+            dev: DevNo { major: 7, minor: 1 },
+            name: "loop1".to_owned(),
+            id: drive_id("loop1"),
+        };
+        let add = Action::AddSpare {
+            array: array.clone(),
+            drive: drive.clone(),
+        };
+        let replace = Action::ReplaceLeg {
+            array,
+            slot: 1,
+            drive: drive.clone(),
+        };
+        let kernel = |errno| Error::Kernel {
+            action: "add it to".to_owned(),
+            object: "md0".to_owned(),
+            errno,
+            detail: String::new(),
+        };
+        const EIO: i32 = 5;
+        let cases = [
+            (&add, kernel(EIO), true),
+            (&add, kernel(EINVAL), true),
+            (&add, kernel(EBUSY), false),
+            (&add, kernel(ENOMEM), false),
+            (&replace, kernel(EIO), true),
+            (&replace, kernel(EINVAL), false),
+            (&replace, kernel(EBUSY), false),
+            (
+                &add,
+                Error::DriveRefused {
+                    drive: "loop1".to_owned(),
+                    unfit: Unfit::NotPresent,
+                },
+                false,
+            ),
+        ];
+        for (action, error, blamed) in cases {
+            assert_eq!(
+                tells_of_a_failure(action, &error),
+                blamed,
+                "{action:?} {error}"
+            );
+        }
     }
 }

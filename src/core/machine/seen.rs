@@ -181,6 +181,7 @@ pub(super) fn seen(entry: &Entry, at: Wall, gone: bool) -> SeenLun {
         health: Some(lun.health),
         healthy_at: entry.healthy_at,
         unproven: entry.unproven,
+        recreate: lun.recreate.clone(),
     }
 }
 

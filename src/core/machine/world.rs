@@ -389,6 +389,7 @@ impl Machine {
             || before.links != lun.links
             || before.level != lun.level
             || before.health != lun.health
+            || before.recreate != lun.recreate
         {
             self.record_lun(id, false);
         }

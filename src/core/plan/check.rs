@@ -240,6 +240,7 @@ pub(super) fn writable(ctx: &Context<'_>) -> Result<(), Error> {
     let offline = |state: &str| Error::LunOffline {
         lun: lun.clone(),
         state: state.to_owned(),
+        again: Vec::new(),
     };
     match needed(ctx, &ctx.array.state, "array_state")? {
         ArrayState::Clear => Err(offline("clear")),

@@ -117,7 +117,7 @@ impl Hand<'_> {
         let folder = member_folder(self.roots, array, &drive.name);
         if !self.md(array)?.starts_with(&self.roots.sys) || !folder.is_dir() {
             return Err(Error::Kernel {
-                action: format!("find member {} of {array}", drive.name),
+                action: format!("find member {} of {array} in", drive.name),
                 object: folder.display().to_string(),
                 errno: libc::ENODEV,
                 detail: "it is no member".to_owned(),
@@ -181,6 +181,7 @@ impl Hand<'_> {
                 Err(Error::LunOffline {
                     lun: array.to_owned(),
                     state: text(&path)?.trim().into(),
+                    again: Vec::new(),
                 })
             }
             ArrayState::Clean
@@ -316,7 +317,7 @@ impl Hand<'_> {
                 return write_value(&watch, "remove");
             }
             ioctl::hot_remove(&node, drive.dev).map_err(|error| {
-                super::read::failed(&format!("remove {}", drive.name), &node, &error)
+                super::read::failed(&format!("remove {} from", drive.name), &node, &error)
             })
         };
         while_busy(&watch, DETACHING, attempt, || folder.is_dir())
@@ -331,7 +332,7 @@ impl Hand<'_> {
         }
         let refused = |detail: &str| {
             Err(Error::Kernel {
-                action: "drop a vanished member".to_owned(),
+                action: "drop the vanished member".to_owned(),
                 object: folder.display().to_string(),
                 errno: libc::EBUSY,
                 detail: detail.to_owned(),
@@ -363,7 +364,7 @@ impl Hand<'_> {
             return Ok(());
         }
         Err(Error::Kernel {
-            action: "write \"want_replacement\"".to_owned(),
+            action: "write \"want_replacement\" to".to_owned(),
             object: path.display().to_string(),
             errno: 0,
             detail: "the kernel took the word and ignored it: only a member that carries data can \

@@ -153,7 +153,7 @@ impl Hand<'_> {
             .map(drop)
             .map_err(|error| {
                 let error = dm::failed(
-                    &format!("resume with the table `{line}`"),
+                    &format!("resume, with the table `{line}`,"),
                     self.name,
                     &error,
                 );

@@ -385,10 +385,12 @@ pub(crate) fn errno(error: &DmError) -> Option<Errno> {
 }
 
 pub(crate) fn failed(action: &str, object: &str, error: &DmError) -> Error {
+    // The library tells every field of the request as well.
+    let errno = errno(error);
     Error::Kernel {
         action: action.to_owned(),
         object: object.to_owned(),
-        errno: errno(error).map_or(0, |errno| errno as i32),
-        detail: error.to_string(),
+        errno: errno.map_or(0, |errno| errno as i32),
+        detail: errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned()),
     }
 }

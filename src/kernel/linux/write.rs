@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Writes a value. The kernel takes a whole value from each `write(2)`, so it must be one; the
 /// lock that most attributes need can be interrupted, so `EINTR` is tried again.
 pub(crate) fn write_value(path: &Path, value: &str) -> Result<(), Error> {
-    let action = || format!("write {value:?}");
+    let action = || format!("write {value:?} to");
     let mut file = OpenOptions::new()
         .write(true)
         .open(path)

@@ -35,6 +35,7 @@ impl DriveObject {
         found.map(pick).ok_or_else(|| {
             Error::ObjectDeleted {
                 kind: ObjectKind::Drive,
+                again: Vec::new(),
                 name: self.id.to_string(),
             }
             .into()

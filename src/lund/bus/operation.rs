@@ -31,6 +31,7 @@ impl AsyncObject {
     fn forgotten(&self) -> CallError {
         Error::ObjectDeleted {
             kind: ObjectKind::Operation,
+            again: Vec::new(),
             name: self.id.to_string(),
         }
         .into()

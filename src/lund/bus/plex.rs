@@ -29,6 +29,7 @@ impl PlexObject {
         plex.map(|(lun, plex)| pick(lun, plex)).ok_or_else(|| {
             Error::ObjectDeleted {
                 kind: ObjectKind::Plex,
+                again: Vec::new(),
                 name: self.id.to_string(),
             }
             .into()

@@ -129,6 +129,7 @@ fn all_kinds() -> Vec<Record> {
         health: Some(lun_core::model::Health::Healthy),
         healthy_at: Some(Wall(4)),
         unproven: true,
+        recreate: vec!["dmsetup create r".to_owned()],
     };
     vec![
         Record::Op(Box::new(op(1, true))),

@@ -80,7 +80,11 @@ pub(super) fn mend(
         );
     }
     if let Some(member) = revivable(view, set) {
-        return revive(view, member, "a lost leg can be read again");
+        return revive(
+            view,
+            member,
+            "the superblock of a lost leg can be read again",
+        );
     }
     if !filling.is_empty() {
         return resume(
