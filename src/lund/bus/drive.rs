@@ -79,6 +79,19 @@ impl DriveObject {
             .map(drop)
     }
 
+    async fn change_pool(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        command: Command,
+    ) -> Result<()> {
+        let drive = self.called()?;
+        self.context
+            .change(connection, header, &[Right::Spare], &drive, command)
+            .await
+            .map(drop)
+    }
+
     /// Only the hot spare flag is a caller's to change (`IVdsDrive::SetFlags`).
     fn only_hot_spare(&self, flags: u32) -> Result<()> {
         if flags == DriveFlag::HotSpare.bit() {
@@ -107,16 +120,7 @@ impl DriveObject {
             drive: self.id.to_string(),
             force: false,
         };
-        self.context
-            .change(
-                connection,
-                &header,
-                &[Right::Spare],
-                &self.called()?,
-                command,
-            )
-            .await
-            .map(drop)
+        self.change_pool(connection, &header, command).await
     }
 
     /// Clears flags (`IVdsDrive::ClearFlags`); `VDS_DRF_HOTSPARE` (1) alone can be cleared.
@@ -130,16 +134,7 @@ impl DriveObject {
         let command = Command::SpareRemove {
             drive: self.id.to_string(),
         };
-        self.context
-            .change(
-                connection,
-                &header,
-                &[Right::Spare],
-                &self.called()?,
-                command,
-            )
-            .await
-            .map(drop)
+        self.change_pool(connection, &header, command).await
     }
 
     /// Begins a maintenance (`IVdsMaintenance::StartMaintenance`); `BlinkLight` (1) alone is done: the light

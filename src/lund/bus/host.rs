@@ -58,16 +58,7 @@ impl ProviderObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> Result<()> {
-        self.0
-            .change(
-                connection,
-                &header,
-                &[Right::Refresh],
-                "the service",
-                Command::Reenumerate,
-            )
-            .await
-            .map(drop)
+        self.0.reenumerate(connection, &header, "the service").await
     }
 
     /// The LUN of this name: identity, unique beginning of it, `md0`, `/dev/md0`, `/dev/md/NAME`.
@@ -292,15 +283,8 @@ impl SubSystemObject {
         #[zbus(connection)] connection: &Connection,
     ) -> Result<()> {
         self.0
-            .change(
-                connection,
-                &header,
-                &[Right::Refresh],
-                "the subsystem",
-                Command::Reenumerate,
-            )
+            .reenumerate(connection, &header, "the subsystem")
             .await
-            .map(drop)
     }
 
     /// Moves the data of a drive to another (`IVdsSubSystem::ReplaceDrive`), whichever LUN it is in. VDS

@@ -63,6 +63,19 @@ impl Context {
         Ok(self.handle.call((&caller).into(), command).await?)
     }
 
+    /// Looks for what came or went, for the sender of a message.
+    async fn reenumerate(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        object: &str,
+    ) -> Result<()> {
+        let (rights, command) = (&[Right::Refresh], Command::Reenumerate);
+        self.change(connection, header, rights, object, command)
+            .await
+            .map(drop)
+    }
+
     /// Makes a call that changes nothing.
     async fn ask(
         &self,
