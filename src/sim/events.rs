@@ -126,7 +126,8 @@ impl World {
         array.broken |= before && !array.enough();
         // Nobody wakes the thread of an array that broke, but for the sync that ends.
         array.needed = ran || !array.broken;
-        if !array.broken {
+        // The target writes what it lost also where that is too much.
+        if !array.broken || array.dm.is_some() {
             self.bump(name);
         }
         self.hint_array(name);

@@ -130,7 +130,7 @@ impl World {
     }
 
     /// The refusal of a drive that cannot be opened exclusively.
-    fn busy(&self, drive: &Target) -> Option<Result<(), Error>> {
+    pub(crate) fn busy(&self, drive: &Target) -> Option<Result<(), Error>> {
         let user = self.exclusive_user(drive.dev)?;
         Some(Err(Error::DriveRefused {
             drive: drive.name.clone(),

@@ -11,7 +11,7 @@ use lun_vm::{Kernel, Options, Vm};
 use super::program;
 
 /// All scenarios, emulated on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]

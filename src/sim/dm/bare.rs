@@ -64,7 +64,10 @@ impl World {
             Action::Revive { drive, .. } => self.take_back(name, drive, action),
             Action::ReplaceLeg { slot, drive, .. } => self.replace_leg(name, *slot, drive, action),
             Action::DropTable { .. } => self.drop_table(name).map_err(failed),
-            Action::ForgetLeg { drive, .. } => self.forget_leg(name, drive.dev).map_err(failed),
+            Action::ForgetLeg { drive, .. } => match self.busy(drive) {
+                Some(refused) => refused,
+                None => self.forget_leg(name, drive.dev).map_err(failed),
+            },
             _ => Err(not_for(name, action, "its table belongs to who made it")),
         }
     }
@@ -131,19 +134,8 @@ impl World {
             SyncWord::Idle if scrubs => self.load_other(name, at_rate(slowed)),
             SyncWord::Idle if frozen => self.message(name, word, true),
             SyncWord::Idle => Ok(()),
-            SyncWord::Recover | SyncWord::Resync => self.message(name, word, true),
-            SyncWord::Check | SyncWord::Repair => {
-                let array = self.arrays.get_mut(name).ok_or(errno::ENXIO)?;
-                if array.sync.is_some() {
-                    return Err(errno::EBUSY);
-                }
-                array.frozen = false;
-                array.requested = Some(match word {
-                    SyncWord::Check => SyncAction::Check,
-                    _ => SyncAction::Repair,
-                });
-                array.needed = true;
-                Ok(())
+            SyncWord::Recover | SyncWord::Resync | SyncWord::Check | SyncWord::Repair => {
+                self.message(name, word, true)
             }
         }
     }
@@ -208,12 +200,7 @@ impl World {
                 need_bytes,
             });
         }
-        match self.exclusive_user(drive.dev) {
-            Some(user) => refuse(Unfit::Busy {
-                detail: format!("an exclusive open of /dev/{} fails: {user}", drive.name),
-            }),
-            None => Ok(room),
-        }
+        self.busy(drive).unwrap_or(Ok(())).map(|()| room)
     }
 
     fn replace_leg(

@@ -188,9 +188,6 @@ impl World {
 
     /// Erases the superblock on a metadata device that no table has.
     pub(super) fn forget_leg(&mut self, name: &str, meta: DevNo) -> Result<(), i32> {
-        if self.exclusive_user(meta).is_some() {
-            return Err(errno::EBUSY);
-        }
         if self.devices.get(&meta).is_none_or(|d| d.dead) {
             return Err(errno::EIO);
         }

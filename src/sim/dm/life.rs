@@ -1,7 +1,7 @@
 //! What befalls raid sets without lund: their drives, reboots, people who send them messages.
 
 use lun_core::action::SyncWord;
-use lun_core::facts::{DmOwner, Slot};
+use lun_core::facts::{DmOwner, Slot, SyncAction};
 use lun_core::id::{DevNo, DriveId};
 use lun_kernel::Hint;
 
@@ -56,7 +56,8 @@ impl World {
     }
 
     /// `dmsetup message NAME 0 WORD`, from a second administrator. `frozen` and `idle` stop what runs; from 6.9
-    /// on both are answered with an error and hold nothing, and whether the kernel begins again is a race.
+    /// on both are answered with an error and hold nothing, and whether the kernel begins again is a race;
+    /// `idle` is answered as what begins again would have it (`dm-raid.c:raid_message`).
     ///
     /// # Errors
     /// The kernel's error number.
@@ -66,15 +67,25 @@ impl World {
         array.frozen = false;
         match word {
             SyncWord::Frozen | SyncWord::Idle => {
+                let again = array.sync.is_some() && word == SyncWord::Idle;
                 self.interrupt(name);
                 let array = self.arrays.get_mut(name).ok_or(errno::ENXIO)?;
                 array.frozen = old && word == SyncWord::Frozen;
                 array.needed = old || restarts;
                 self.settle();
-                if old { Ok(()) } else { Err(errno::EINVAL) }
+                match (old, again) {
+                    (true, _) => Ok(()),
+                    (false, true) => Err(errno::EBUSY),
+                    (false, false) => Err(errno::EINVAL),
+                }
             }
             _ if array.sync.is_some() => Err(errno::EBUSY),
             _ => {
+                match word {
+                    SyncWord::Check => array.requested = Some(SyncAction::Check),
+                    SyncWord::Repair => array.requested = Some(SyncAction::Repair),
+                    _ => {}
+                }
                 array.needed = true;
                 self.settle();
                 Ok(())

@@ -41,8 +41,8 @@ impl World {
     /// what `rebuild` names from 0; failed legs that can be read again are taken back.
     ///
     /// # Errors
-    /// `EINVAL` where too few legs could be read, `EIO` where parity is out of step and a leg misses: the
-    /// live table stays.
+    /// `EINVAL` or `EIO` where too few legs could be read, `EIO` where parity is out of step and a leg misses:
+    /// the live table stays.
     pub(super) fn reload(&mut self, name: &str) -> Result<(), i32> {
         let dead = self.loads_again(name)?;
         self.interrupt(name);
@@ -61,14 +61,20 @@ impl World {
             DmOwner::Lvm { .. } => self.dead_legs(set),
             DmOwner::Bare => self.dead_devices(set),
         };
-        // md does not run without enough legs in sync, and the constructor fails.
+        // The target counts what the table leaves out or fills; what else misses md finds when it is to run.
+        // A leg that was never written to is not counted (`dm-raid.c:validate_raid_redundancy`).
+        let counted = (0_u32..).zip(&set.legs).filter(|(slot, leg)| {
+            leg.left_out || set.rebuild.contains(slot) && leg.superblock.is_some()
+        });
+        let counted: BTreeSet<DevNo> = counted.map(|(_, leg)| leg.data).collect();
         let rebuilt = |slot: &u32| set.leg(*slot).map(|leg| leg.data);
         let unfit = dead
             .iter()
             .copied()
             .chain(set.rebuild.iter().filter_map(rebuilt));
         if !enough_with(array, &unfit.collect()) {
-            return Err(errno::EINVAL);
+            let by_target = array.level == Level::Raid1 || !bears_without(array, &counted);
+            return Err(if by_target { errno::EINVAL } else { errno::EIO });
         }
         if starts_dirty_degraded(array, &dead) {
             return Err(errno::EIO);
@@ -164,6 +170,16 @@ pub(super) fn starts_dirty_degraded(array: &Array, dead: &BTreeSet<DevNo>) -> bo
     let mut legs = array.dm.iter().flat_map(|set| &set.legs);
     let degraded = legs.any(|leg| dead.contains(&leg.data) || out(leg.data));
     parity && degraded && array.resync_start.is_some()
+}
+
+/// Whether a set of which nothing else misses could be read without these legs.
+fn bears_without(array: &Array, legs: &BTreeSet<DevNo>) -> bool {
+    let mut whole = array.clone();
+    for member in &mut whole.members {
+        member.faulty = false;
+        member.in_sync = true;
+    }
+    enough_with(&whole, legs)
 }
 
 /// Whether the set could be read without these legs.

@@ -23,11 +23,13 @@ const MANY: usize = 10_000;
 /// A simulated machine.
 #[derive(Debug)]
 pub struct SimBench {
-    world: World,
+    pub(super) world: World,
     /// Drives with a spot that fails.
     spoiled: BTreeSet<String>,
     /// The array whose action blocks.
     blocked: Option<String>,
+    /// Its arrays are raid sets.
+    pub(super) sets: bool,
 }
 
 impl SimBench {
@@ -40,6 +42,7 @@ impl SimBench {
             world,
             spoiled: BTreeSet::new(),
             blocked: None,
+            sets: false,
         }
     }
 
@@ -134,7 +137,7 @@ fn out_of_step(array: &mut crate::Array) {
     }
 }
 
-fn told(result: Result<(), i32>) -> String {
+pub(super) fn told(result: Result<(), i32>) -> String {
     match result {
         Ok(()) => "ok".to_owned(),
         Err(errno) => errno_name(errno),
@@ -143,6 +146,7 @@ fn told(result: Result<(), i32>) -> String {
 
 impl Bench for SimBench {
     fn furnish(&mut self, script: &Script) -> Result<(), String> {
+        self.sets = script.kind == Kind::Sets;
         let mut scenario = Scenario::over(std::mem::take(&mut self.world));
         for (index, letter) in script.drives.chars().enumerate() {
             let name = letter.to_string();
@@ -162,10 +166,15 @@ impl Bench for SimBench {
     }
 
     fn event(&mut self, array: char, step: &Step) -> Result<String, String> {
-        let name = array.to_string();
+        let name = self.array_name(array);
         let ok = Ok("ok".to_owned());
         match step {
+            Step::Create(spec) if self.sets => self.create_set(array, spec),
             Step::Create(spec) => self.create(array, spec),
+            Step::Heal(drive) => self.heal(*drive),
+            Step::Suspend => Ok(told(self.world.suspend_and_resume(&name))),
+            Step::Message(word) => Ok(told(self.world.message(&name, *word, true))),
+            Step::Load => self.load_again(&name),
             Step::Break(drive) => self.break_member(&name, &drive.to_string()),
             Step::Write(blocks) => Ok(self.write(&name, *blocks)),
             Step::Stop => {
@@ -239,7 +248,18 @@ impl Bench for SimBench {
     }
 
     fn array_name(&self, array: char) -> String {
+        if self.sets {
+            return format!("mapper/{array}");
+        }
         array.to_string()
+    }
+
+    fn leg(&mut self, drive: char) -> Result<Target, String> {
+        self.leg_on(drive)
+    }
+
+    fn metadata(&mut self, drive: char) -> Result<Target, String> {
+        self.metadata_on(drive)
     }
 
     fn target(&self, drive: char) -> Result<Target, String> {
@@ -254,7 +274,7 @@ impl Bench for SimBench {
     }
 
     fn letter(&self, name: &str) -> String {
-        name.to_owned()
+        self.world.drive_name(name)
     }
 
     fn scan(&mut self, request: &ScanRequest) -> Result<Inventory, String> {
@@ -277,7 +297,7 @@ impl Bench for SimBench {
                 .world
                 .arrays
                 .values()
-                .filter_map(|a| Some((a.name.chars().next()?, self.world.array_facts(a, false))))
+                .filter_map(|a| Some((a.name.chars().last()?, self.world.array_facts(a, false))))
                 .collect();
             for (_, facts) in &facts {
                 passing(facts);

@@ -7,6 +7,7 @@
 //! either side.
 
 mod bench;
+mod bench_sets;
 pub mod observe;
 pub mod run;
 pub mod script;
@@ -14,10 +15,11 @@ pub mod script;
 use crate::world::KernelStyle;
 
 pub use bench::{BLOCK_BYTES, DRIVE_BYTES, SimBench};
+pub use bench_sets::{LEG_MIB, META_SECTORS, REGION_SECTORS};
 pub use run::{Bench, Done, Transcript, run};
 pub use script::{Script, Step};
 
-/// The scenarios.
+/// The scenarios, of arrays of md and of raid sets made with dmsetup.
 ///
 /// # Errors
 /// The line that was not understood.

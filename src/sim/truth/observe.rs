@@ -3,12 +3,19 @@
 
 use lun_core::Error;
 use lun_core::facts::{
-    ArrayFacts, ArrayState, Fact, MdstatProgress, MemberFacts, MemberState, Position, ProbeFacts,
-    Slot, SyncAction, SyncCompleted,
+    ArrayFacts, ArrayState, DmRaidFacts, Fact, LegHealth, MdstatProgress, MemberFacts, MemberState,
+    Position, ProbeFacts, Slot, SyncAction, SyncCompleted,
 };
 
 /// One array in one line; `letter` names its drives.
 pub fn array(facts: &ArrayFacts, letter: impl Fn(&str) -> String) -> String {
+    match facts.dm() {
+        Some(dm) => set(facts, dm, letter),
+        None => md(facts, letter),
+    }
+}
+
+fn md(facts: &ArrayFacts, letter: impl Fn(&str) -> String) -> String {
     let mut words = vec![state(&facts.state)];
     match &facts.sync {
         None => words.push("no-sync".to_owned()),
@@ -51,6 +58,93 @@ pub fn array(facts: &ArrayFacts, letter: impl Fn(&str) -> String) -> String {
         .collect();
     members.sort();
     format!("{} | {}", words.join(" "), members.join(" | "))
+}
+
+/// One raid set in one line.
+fn set(facts: &ArrayFacts, set: &DmRaidFacts, letter: impl Fn(&str) -> String) -> String {
+    let mut words = vec![state(&facts.state)];
+    let action = shown_action(facts);
+    if let Some(sync) = &facts.sync {
+        words.push(format!("degraded={}", figure(&sync.degraded)));
+        words.push(known(&sync.action, word));
+        if sync.mismatch_sectors != Fact::Known(0) {
+            words.push(known(&sync.mismatch_sectors, |_| "mismatch".to_owned()));
+        }
+    }
+    if facts.resync_start != Fact::Known(Position::Done) {
+        words.push(format!("resync={}", known(&facts.resync_start, position)));
+    }
+    // Amid a recovery that stands still a kernel may say either.
+    if action == Some(SyncAction::Idle) {
+        words.push(known(&set.status, |status| letters(&status.legs)));
+    }
+    let superblocks = set.superblocks.iter();
+    let written = superblocks.filter_map(|superblock| superblock.known()?.as_ref());
+    if let Some(freshest) = written.max_by_key(|superblock| superblock.events) {
+        words.push(slots("failed", freshest.failed.iter().copied()));
+    }
+    if let Some(table) = set.table.known() {
+        let left_out = (0_u32..).zip(&table.legs);
+        let left_out = left_out.filter(|(_, leg)| leg.data.is_none());
+        words.push(slots("rebuild", table.rebuild.iter().copied()));
+        words.push(slots("left-out", left_out.map(|(slot, _)| slot)));
+    }
+    words.push(slots("unreadable", set.unreadable.iter().copied()));
+    if !set.laid.is_empty() {
+        let used = set.laid.iter().filter(|laid| laid.in_use).count();
+        words.push(format!("laid={used}/{}", set.laid.len()));
+    }
+    if set.inactive_table {
+        words.push("second-table".to_owned());
+    }
+    words.retain(|word| !word.is_empty());
+    let legs = facts.members.iter();
+    let mut legs: Vec<String> = legs
+        .map(|member| format!("{} {}", letter(&member.name), leg(member, set)))
+        .collect();
+    legs.sort();
+    format!("{} | {}", words.join(" "), legs.join(" | "))
+}
+
+/// A list of slots, where there are any.
+fn slots(what: &str, slots: impl Iterator<Item = u32>) -> String {
+    let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
+    if slots.is_empty() {
+        return String::new();
+    }
+    format!("{what}={}", slots.join(","))
+}
+
+/// One leg, and whether its superblock can be read and has been written.
+fn leg(member: &MemberFacts, set: &DmRaidFacts) -> String {
+    let mut words = Vec::new();
+    let mut superblock = None;
+    if let Fact::Known(Slot::At(slot)) = member.slot {
+        words.push(slot.to_string());
+        superblock = set
+            .superblocks
+            .get(usize::try_from(slot).unwrap_or(usize::MAX));
+    }
+    words.push(known(&member.state, flags));
+    if member.state.is_known_and(|state| state.spare) {
+        words.push(known(&member.recovery_start, position));
+    }
+    match superblock {
+        Some(Fact::Known(Some(_))) => {}
+        Some(Fact::Known(None)) => words.push("blank".to_owned()),
+        Some(Fact::Unknown(_)) | None => words.push("no-superblock".to_owned()),
+    }
+    words.join(" ")
+}
+
+fn letters(legs: &[LegHealth]) -> String {
+    let letter = |leg: &LegHealth| match leg {
+        LegHealth::InSync => 'A',
+        LegHealth::Alive => 'a',
+        LegHealth::Failed => 'D',
+        LegHealth::Absent => '-',
+    };
+    legs.iter().map(letter).collect()
 }
 
 /// The kernel's word for a sync action.

@@ -53,6 +53,18 @@ pub trait Bench {
     /// In words, when there is no such drive.
     fn target(&self, drive: char) -> Result<Target, String>;
 
+    /// The leg on a drive, as the set shows it; the drive itself where the set has none there.
+    ///
+    /// # Errors
+    /// In words, when there is no such drive.
+    fn leg(&mut self, drive: char) -> Result<Target, String>;
+
+    /// The metadata device of the leg that was made on a drive.
+    ///
+    /// # Errors
+    /// In words, when there is none.
+    fn metadata(&mut self, drive: char) -> Result<Target, String>;
+
     /// The letter of the drive with this kernel name, else the name.
     fn letter(&self, name: &str) -> String;
 
@@ -211,7 +223,7 @@ fn perform(bench: &mut dyn Bench, current: &mut char, step: &Step) -> Result<Mad
 }
 
 /// The action of the port that a step is; [`None`] for what merely happens.
-fn action(bench: &dyn Bench, current: char, step: &Step) -> Result<Option<Action>, String> {
+fn action(bench: &mut dyn Bench, current: char, step: &Step) -> Result<Option<Action>, String> {
     let array = bench.array_name(current);
     Ok(Some(match step {
         Step::Word(word) => Action::SetSync { array, word: *word },
@@ -250,6 +262,20 @@ fn action(bench: &dyn Bench, current: char, step: &Step) -> Result<Option<Action
             drive: bench.target(*drive)?,
             former: None,
         },
+        Step::Revive(drive) => Action::Revive {
+            array,
+            drive: bench.leg(*drive)?,
+        },
+        Step::Leg(slot, drive) => Action::ReplaceLeg {
+            array,
+            slot: *slot,
+            drive: bench.target(*drive)?,
+        },
+        Step::Forget(drive) => Action::ForgetLeg {
+            array,
+            drive: bench.metadata(*drive)?,
+        },
+        Step::DropTable => Action::DropTable { array },
         _ => return Ok(None),
     }))
 }

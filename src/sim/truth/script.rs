@@ -15,6 +15,8 @@ pub enum Kind {
     Parts,
     /// Emulated SCSI disks, which can be pulled.
     Scsi,
+    /// Mapped devices, and the arrays are raid sets of device-mapper whose legs lie on them.
+    Sets,
 }
 
 /// An array as a scenario makes it.
@@ -106,6 +108,22 @@ pub enum Step {
     Go,
     /// A drive bears the superblock of another array.
     Foreign(char),
+    /// Reads and writes of a drive work again.
+    Heal(char),
+    /// Port: takes the leg on this drive back.
+    Revive(char),
+    /// Port: lays a leg on this drive in place of the one in this slot.
+    Leg(u32, char),
+    /// Port: erases the superblock of the leg that was on this drive.
+    Forget(char),
+    /// Port: drops a second table and what was laid in vain.
+    DropTable,
+    /// An administrator suspends a set and resumes it.
+    Suspend,
+    /// An administrator sends a set a message.
+    Message(SyncWord),
+    /// An administrator loads a set's table again, and does not resume it.
+    Load,
 }
 
 /// One scenario.
@@ -168,6 +186,7 @@ fn describe(script: &mut Script, line: &str, words: &[&str]) -> Option<()> {
                 "mapped" => Kind::Mapped,
                 "parts" => Kind::Parts,
                 "scsi" => Kind::Scsi,
+                "sets" => Kind::Sets,
                 _ => return None,
             };
         }
@@ -194,12 +213,17 @@ fn step(words: &[&str]) -> Option<Step> {
         ["look", drives] => Step::Look((*drives).to_owned()),
         ["slot", drive, slot] => Step::SetSlot(letter(drive)?, slot.parse().ok()?),
         ["write", blocks] => Step::Write(blocks.parse().ok()?),
+        ["leg", slot, drive] => Step::Leg(slot.parse().ok()?, letter(drive)?),
+        ["message", word] => Step::Message(sync_word(word)?),
         ["park", sixteenths] => Step::Park(sixteenths.parse().ok()?),
         [verb, drive] => on_drive(verb, letter(drive)?)?,
         ["read-write"] => Step::ReadWrite,
         ["whole-range"] => Step::WholeRange,
         ["clear-resync"] => Step::ClearResync,
         ["stop"] => Step::Stop,
+        ["suspend"] => Step::Suspend,
+        ["load"] => Step::Load,
+        ["drop-table"] => Step::DropTable,
         ["readonly"] => Step::Readonly,
         ["ended"] => Step::Ended,
         ["go"] => Step::Go,
@@ -224,6 +248,9 @@ fn on_drive(verb: &str, drive: char) -> Option<Step> {
         "kill" => Step::Kill(drive),
         "pull" => Step::Pull(drive),
         "foreign" => Step::Foreign(drive),
+        "heal" => Step::Heal(drive),
+        "revive" => Step::Revive(drive),
+        "forget" => Step::Forget(drive),
         _ => return None,
     })
 }

@@ -12,17 +12,18 @@ use lun_core::action::{Action, Target};
 use lun_core::facts::{ArrayFacts, Inventory, Level, SyncCompleted};
 use lun_kernel::linux::Linux;
 use lun_kernel::{Kernel, ScanRequest};
-use lun_sim::truth::script::{Create, Script};
-use lun_sim::truth::{BLOCK_BYTES, Bench, Done, Step, observe};
+use lun_sim::truth::script::{Create, Kind, Script};
+use lun_sim::truth::{BLOCK_BYTES, Bench, Done, META_SECTORS, Step, observe};
 
 use crate::parts::{self, Drive, alone, tool, tool_any};
+use crate::sets::{self, Leg};
 
 /// For so long nothing must have changed before the machine counts as at rest: that nothing
 /// happens has no event that could be waited for.
 const REST: Duration = Duration::from_millis(300);
 /// The same while a drive hangs, when a sync thread does not tell that it stands still.
 const REST_HUNG: Duration = Duration::from_secs(1);
-/// Between two looks.
+/// Between two looks; twice that at a set, of which every superblock is read.
 const TICK: Duration = Duration::from_millis(50);
 /// Nothing takes longer, even emulated.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,9 +35,15 @@ const CHUNK_KIB: u64 = 64;
 
 /// One scenario's arrays and drives.
 pub(crate) struct Lab {
-    id: usize,
+    pub(crate) id: usize,
     kernel: Arc<Linux>,
-    drives: Vec<Drive>,
+    pub(crate) drives: Vec<Drive>,
+    /// Drives that are half as large as the others.
+    pub(crate) small: String,
+    /// What the drives are made of.
+    kind: Kind,
+    /// Both devices of each leg that sets are made with: metadata, then data.
+    pub(crate) legs: Vec<Leg>,
     hung: bool,
     blocked: Option<Receiver<Result<(), Error>>>,
     written: u8,
@@ -44,7 +51,7 @@ pub(crate) struct Lab {
 
 /// Loads what is needed.
 pub(crate) fn prepare() -> Result<(), String> {
-    for module in ["loop", "md_mod", "raid1", "raid10", "raid456"] {
+    for module in ["loop", "md_mod", "raid1", "raid10", "raid456", "dm-raid"] {
         tool("modprobe", &[module])?;
     }
     fs::create_dir_all(parts::STORE).map_err(|error| error.to_string())
@@ -56,6 +63,9 @@ impl Lab {
             id,
             kernel: Arc::new(Linux::system()),
             drives: Vec::new(),
+            small: String::new(),
+            kind: Kind::default(),
+            legs: Vec::new(),
             hung: false,
             blocked: None,
             written: 0,
@@ -64,6 +74,10 @@ impl Lab {
 
     /// Stops the arrays and takes the drives away.
     pub(crate) fn clean_up(&mut self) -> Result<(), String> {
+        if self.kind == Kind::Sets {
+            self.remove_sets()?;
+            return parts::unmake(self.id, self.kind, &self.drives);
+        }
         for mapping in self.drives.iter().filter_map(|d| d.mapping.as_ref()) {
             tool("dmsetup", &["resume", mapping])?;
         }
@@ -76,7 +90,7 @@ impl Lab {
             }
         }
         let _alone = alone();
-        parts::unmake(self.id, &self.drives)
+        parts::unmake(self.id, self.kind, &self.drives)
     }
 
     fn md(&self, array: char) -> std::path::PathBuf {
@@ -86,10 +100,13 @@ impl Lab {
     }
 
     fn node(&self, array: char) -> String {
+        if self.kind == Kind::Sets {
+            return self.set_node(array);
+        }
         format!("/dev/{}", self.array_name(array))
     }
 
-    fn drive(&self, letter: char) -> Result<&Drive, String> {
+    pub(crate) fn drive(&self, letter: char) -> Result<&Drive, String> {
         self.drives
             .iter()
             .find(|d| d.letter == letter)
@@ -226,6 +243,9 @@ impl Lab {
 
     /// Sector of a drive at which an array's data begins.
     fn offset(&self, array: char, drive: &Drive) -> Result<u64, String> {
+        if self.kind == Kind::Sets {
+            return Ok(drive.at + META_SECTORS);
+        }
         let file = self.md(array).join(format!("dev-{}/offset", drive.name));
         let text =
             fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -259,7 +279,10 @@ impl Lab {
     fn kill(&self, letter: char) -> Result<String, String> {
         let mapping = self.drive(letter)?.mapping.as_ref();
         let mapping = mapping.ok_or("it is no mapped device")?;
-        let table = format!("0 {} error", lun_sim::truth::DRIVE_BYTES / 512);
+        let table = format!("0 {} error", self.bytes(letter) / 512);
+        if self.kind == Kind::Sets {
+            return sets::swap(mapping, &table);
+        }
         tool("udevadm", &["settle"])?;
         tool("dmsetup", &["suspend", mapping])?;
         tool("dmsetup", &["load", mapping, "--table", &table])?;
@@ -323,7 +346,7 @@ impl Lab {
         fs::write(&file, max.trim()).map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    fn facts(&self, array: char) -> Result<Option<ArrayFacts>, String> {
+    pub(crate) fn facts(&self, array: char) -> Result<Option<ArrayFacts>, String> {
         self.kernel
             .read_array(&self.array_name(array))
             .map_err(|error| error.to_string())
@@ -353,18 +376,33 @@ impl Bench for Lab {
     fn furnish(&mut self, script: &Script) -> Result<(), String> {
         {
             let _alone = alone();
+            self.kind = script.kind;
+            script.small.clone_into(&mut self.small);
             self.drives = parts::make(self.id, script.kind, &script.drives, &script.small)?;
+            if self.kind == Kind::Sets {
+                self.lay_legs(script)?;
+            }
             tool("udevadm", &["settle"])?;
         }
         let inventory = self.scan(&ScanRequest::default())?;
-        for drive in &mut self.drives {
-            let facts = inventory.devices.values().find(|f| f.name == drive.name);
-            let facts = facts.ok_or_else(|| format!("{} is not seen", drive.name))?;
-            drive.target = Some(Target {
+        let seen = |name: &str| {
+            let facts = inventory.devices.values().find(|f| f.name == name);
+            let facts = facts.ok_or_else(|| format!("{name} is not seen"))?;
+            Ok::<_, String>(Target {
                 dev: facts.dev,
                 name: facts.name.clone(),
                 id: facts.id,
-            });
+            })
+        };
+        for drive in &mut self.drives {
+            drive.target = Some(seen(&drive.name)?);
+        }
+        for leg in &mut self.legs {
+            leg.targets = leg
+                .names
+                .iter()
+                .map(|name| seen(name))
+                .collect::<Result<_, _>>()?;
         }
         Ok(())
     }
@@ -372,6 +410,11 @@ impl Bench for Lab {
     fn event(&mut self, array: char, step: &Step) -> Result<String, String> {
         let done = |result: Result<String, String>| result.map(|_| "ok".to_owned());
         match step {
+            Step::Create(spec) if self.kind == Kind::Sets => self.create_set(array, spec),
+            Step::Heal(letter) => done(self.heal(*letter)),
+            Step::Suspend => self.suspend(array),
+            Step::Message(word) => self.message(array, *word),
+            Step::Load => self.load_again(array),
             Step::Create(spec) => self.create(array, spec),
             Step::Break(letter) => {
                 let file = format!("dev-{}/state", self.drive(*letter)?.name);
@@ -448,6 +491,9 @@ impl Bench for Lab {
     }
 
     fn array_name(&self, array: char) -> String {
+        if self.kind == Kind::Sets {
+            return format!("mapper/{}", self.set_name(array));
+        }
         let number = 100 + 2 * self.id + usize::from(array != 'x');
         format!("md{number}")
     }
@@ -457,9 +503,24 @@ impl Bench for Lab {
         target.ok_or_else(|| format!("{drive} was never seen"))
     }
 
+    fn leg(&mut self, drive: char) -> Result<Target, String> {
+        self.leg_target(drive)
+    }
+
+    fn metadata(&mut self, drive: char) -> Result<Target, String> {
+        self.metadata_on(drive)
+    }
+
     fn letter(&self, name: &str) -> String {
         let drive = self.drives.iter().find(|d| d.name == name);
-        drive.map_or_else(|| name.to_owned(), |d| d.letter.to_string())
+        let leg = self
+            .legs
+            .iter()
+            .find(|leg| leg.names.iter().any(|part| part == name));
+        let letter = drive
+            .map(|d| d.letter)
+            .or_else(|| leg.map(|leg| leg.letter));
+        letter.map_or_else(|| name.to_owned(), |letter| letter.to_string())
     }
 
     fn scan(&mut self, request: &ScanRequest) -> Result<Inventory, String> {
@@ -495,7 +556,11 @@ impl Bench for Lab {
             if Instant::now() > until {
                 return Err(format!("the machine does not come to rest: {last:?}"));
             }
-            std::thread::sleep(TICK);
+            std::thread::sleep(if self.kind == Kind::Sets {
+                TICK * 2
+            } else {
+                TICK
+            });
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod lab;
 mod parts;
+mod sets;
 
 use std::process::ExitCode;
 use std::sync::Mutex;

@@ -9,6 +9,8 @@ use lun_core::action::Target;
 use lun_sim::truth::DRIVE_BYTES;
 use lun_sim::truth::script::Kind;
 
+use crate::sets;
+
 /// Where the files of the drives lie: memory.
 pub(crate) const STORE: &str = "/srv/mem/truth";
 
@@ -22,6 +24,8 @@ pub(crate) struct Drive {
     pub(crate) below: Option<String>,
     /// File behind the loop device.
     pub(crate) file: PathBuf,
+    /// Where in that file it begins, sectors.
+    pub(crate) at: u64,
     /// Name of the mapping.
     pub(crate) mapping: Option<String>,
     /// How actions name it.
@@ -90,6 +94,7 @@ pub(crate) fn make(
             .iter()
             .map(|letter| looped(&folder, *letter, bytes(*letter)))
             .collect(),
+        Kind::Sets => sets::drives(id, &folder, &letters, &bytes),
         Kind::Mapped => letters
             .iter()
             .map(|letter| mapped(id, &folder, *letter, bytes(*letter)))
@@ -105,7 +110,7 @@ pub(crate) fn make(
     }
 }
 
-fn looped(folder: &Path, letter: char, bytes: u64) -> Result<Drive, String> {
+pub(crate) fn looped(folder: &Path, letter: char, bytes: u64) -> Result<Drive, String> {
     let file = folder.join(letter.to_string());
     fs::File::create(&file)
         .and_then(|file| file.set_len(bytes))
@@ -117,6 +122,7 @@ fn looped(folder: &Path, letter: char, bytes: u64) -> Result<Drive, String> {
         name: name.clone(),
         below: Some(name),
         file,
+        at: 0,
         mapping: None,
         target: None,
     })
@@ -202,6 +208,7 @@ fn scsi(folder: &Path, letters: &[char]) -> Result<Vec<Drive>, String> {
             name,
             below: None,
             file: folder.join(letter.to_string()),
+            at: 0,
             mapping: None,
             target: None,
         })
@@ -209,8 +216,9 @@ fn scsi(folder: &Path, letters: &[char]) -> Result<Vec<Drive>, String> {
 }
 
 /// Takes the drives away again.
-pub(crate) fn unmake(id: usize, drives: &[Drive]) -> Result<(), String> {
-    for drive in drives {
+pub(crate) fn unmake(id: usize, kind: Kind, drives: &[Drive]) -> Result<(), String> {
+    // Those of sets went with the sets.
+    for drive in drives.iter().filter(|_| kind != Kind::Sets) {
         if let Some(mapping) = &drive.mapping {
             tool("dmsetup", &["remove", "--retry", mapping])?;
         }
