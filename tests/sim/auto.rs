@@ -176,6 +176,34 @@ fn what_an_administrator_took_out_is_not_put_back() {
     );
 }
 
+/// A drive is looked into because it is no member any more: if that comes about while others are looked into,
+/// it has to be looked into as well before anything is decided.
+#[test]
+fn what_is_taken_out_at_any_moment_is_told_with_the_reason() {
+    for steps in 0..12 {
+        let mut rig = started(machine(Level::Raid1, 3), 0);
+        let drive = rig.kernel.with(|world| target(world, "sdb"));
+        let array = "md0".to_owned();
+        rig.begins(|world| world.fail_device("sdb"));
+        for _ in 0..steps {
+            rig.step();
+        }
+        rig.happens(|world| {
+            let action = Action::RemoveMember { array, drive };
+            world.act(&action).unwrap();
+        });
+        rig.pass(1_000);
+        let told = rig.last("md0").alternatives.iter();
+        let mut about_it = told.filter(|drive| drive.drive == "/dev/sdb");
+        assert!(
+            about_it.any(|drive| drive.reason.contains("took it out")),
+            "removed after {steps} steps: {:#?}\n{}",
+            rig.last("md0"),
+            rig.story()
+        );
+    }
+}
+
 #[test]
 fn a_held_array_is_left_alone() {
     let mut rig = started(machine(Level::Raid5, 3), 0);
@@ -234,6 +262,45 @@ fn a_controller_that_goes_burns_no_spares_and_brings_its_members_back() {
         rig.story()
     );
     assert_eq!(rig.machine.snapshot().pool.len(), 2, "{}", rig.story());
+}
+
+/// A dock finds its disks one after the other: while the first one is being taken back the next may follow.
+#[test]
+fn what_follows_a_member_that_is_back_is_waited_for() {
+    for grace_ms in [0, 15_000] {
+        let mut rig = started(machine(Level::Raid6, 5), grace_ms);
+        rig.happens(|world| {
+            for drive in ["sdb", "sdc"] {
+                world.device_mut(drive).unwrap().controller = Some("pci7".to_owned());
+            }
+        });
+        rig.add_spare("sdf");
+        rig.happens(|world| {
+            world.vanish("sdb");
+            world.vanish("sdc");
+        });
+        rig.pass(60_000);
+        rig.happens(|world| world.plug("sdb"));
+        rig.pass(9_000);
+        assert!(rig.is_member("sdb"), "{}", rig.story());
+        rig.happens(|world| world.plug("sdc"));
+        rig.until_healthy("md0");
+        assert!(rig.is_member("sdc"), "{}", rig.story());
+        assert_eq!(rig.machine.snapshot().pool.len(), 1, "{}", rig.story());
+        // One that does not follow is replaced all the same.
+        rig.happens(|world| {
+            world.vanish("sdb");
+            world.vanish("sdc");
+        });
+        rig.pass(60_000);
+        rig.happens(|world| world.plug("sdb"));
+        rig.until_healthy("md0");
+        assert!(
+            rig.is_member("sdb") && rig.is_member("sdf"),
+            "{}",
+            rig.story()
+        );
+    }
 }
 
 #[test]

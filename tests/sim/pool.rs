@@ -100,6 +100,28 @@ fn a_rule_takes_blank_drives_and_lists_the_others() {
 }
 
 #[test]
+fn the_last_spare_leaves_the_other_luns_uncovered_and_they_are_told_in_order() {
+    let mut rig = two_mirrors(vec![rule("/dev/sde", None)]);
+    rig.pass(1_000);
+    let names = |rig: &Rig| {
+        let coverage = rig.machine.snapshot().coverage;
+        let named = coverage.into_iter().map(|one| (one.lun_name, one.by.len()));
+        named.collect::<Vec<_>>()
+    };
+    let of = |md0, md1| [("md0".to_owned(), md0), ("md1".to_owned(), md1)];
+    assert_eq!(names(&rig), of(1, 1), "{}", rig.story());
+    lose(&mut rig, "sda");
+    let mended = rig.recover("md0").unwrap();
+    rig.finished(mended.id);
+    assert_eq!(names(&rig), of(0, 0), "{}", rig.story());
+    let told = rig.story();
+    assert!(
+        told.contains("no spare covers md1: the spare went to md0"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_drive_kept_for_one_lun_serves_no_other() {
     let mut rig = two_mirrors(vec![rule("/dev/sde", Some("md1")), rule("/dev/sdf", None)]);
     rig.pass(1_000);

@@ -268,9 +268,15 @@ impl Rig {
 
     /// Something happens to the world.
     pub(crate) fn happens<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = self.begins(change);
+        self.pump();
+        result
+    }
+
+    /// Something happens to the world, and more may before the machine has taken it in.
+    pub(crate) fn begins<R>(&mut self, change: impl FnOnce(&mut World) -> R) -> R {
         let result = self.kernel.with(change);
         self.inbox.push_back(Input::DirtyAll);
-        self.pump();
         result
     }
 

@@ -120,3 +120,40 @@ healthy() {
             || { mdadm --examine "/dev/$(basename "$(readlink -f "$member/block")")" >&2; return 1; }
     done
 }
+
+# shelf [MIB]: two disks behind one controller, which has room for no more.
+shelf() {
+    local mib=${1:-24} n port
+    local target=/sys/kernel/config/target
+    modprobe -a configfs target_core_mod target_core_file tcm_loop
+    mountpoint --quiet /sys/kernel/config || mount -t configfs none /sys/kernel/config
+    mkdir -p "$LAB"
+    for n in 0 1; do
+        truncate -s "${mib}M" "$LAB/shelf$n"
+        port=$target/loopback/naa.6001405000000001/tpgt_$n
+        mkdir -p "$target/core/fileio_0/disk$n" "$port"
+        echo "fd_dev_name=$LAB/shelf$n,fd_dev_size=$((mib << 20))" >"$target/core/fileio_0/disk$n/control"
+        echo "$((n + 1))0000001" >"$target/core/fileio_0/disk$n/wwn/vpd_unit_serial"
+        echo 1 >"$target/core/fileio_0/disk$n/enable"
+        echo "naa.600140500000001$n" >"$port/nexus"
+        mkdir -p "$port/lun/lun_0"
+        ln -s "$target/core/fileio_0/disk$n" "$port/lun/lun_0/disk"
+    done
+    udevadm settle
+}
+
+# shelf_name N: the name that disk N of the shelf has now.
+shelf_name() {
+    basename /sys/devices/tcm_loop_0/tcm_loop_adapter_0/host*/target*/*:"$1":0/block/*
+}
+
+# pull DISK...: takes disks off the machine, as one pulls them; plug: whatever is there is found again.
+pull() {
+    local disk
+    for disk; do echo 1 >"/sys/block/$disk/device/delete"; done
+}
+plug() {
+    local host
+    for host in /sys/class/scsi_host/host*/scan; do echo '- - -' >"$host"; done
+    udevadm settle
+}

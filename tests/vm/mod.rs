@@ -2,6 +2,7 @@
 //! QEMU machine that starts from a booted snapshot. `scripts/test` runs these; the kernel is the
 //! one that `LUND_VM_KERNEL` names.
 
+mod auto;
 mod cancel;
 mod dm;
 mod dm_recover;
@@ -12,6 +13,7 @@ mod ledger;
 mod lvm;
 mod manners;
 mod native;
+mod pool;
 mod program;
 mod recover;
 mod resume;

@@ -35,7 +35,7 @@ impl Machine {
                     told.push((*id, shortfall(now, why)));
                 }
                 (Some(false), None) => {
-                    let text = format!("{} has a spare again: {}", now.lun_name, now.by.join(", "));
+                    let text = format!("{} has a spare now: {}", now.lun_name, now.by.join(", "));
                     told.push((*id, text));
                 }
                 _ => {}

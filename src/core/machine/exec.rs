@@ -212,10 +212,7 @@ impl Machine {
     /// Candidates that came in sight only by the scan that just ended deserve a deep look first.
     /// Asked once in a row: a device that cannot be probed stays without a probe.
     pub(super) fn lacks_probes(&mut self, id: OpId) -> bool {
-        let (wanted, _) = self.deep_request();
-        let lacking = wanted
-            .iter()
-            .any(|dev| !self.inventory.probes.contains_key(dev));
+        let lacking = self.has_unprobed();
         let Some(task) = self.tasks.get_mut(&id) else {
             return false;
         };

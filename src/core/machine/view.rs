@@ -1,5 +1,7 @@
 //! What clients see of the machine.
 
+use std::cmp::Ordering;
+
 use super::{Machine, Snapshot};
 use crate::Hresult;
 use crate::id::OpId;
@@ -36,19 +38,16 @@ impl Machine {
             }
         }
         let mut luns = luns;
-        luns.sort_by(|a, b| {
-            a.name
-                .len()
-                .cmp(&b.name.len())
-                .then_with(|| a.name.cmp(&b.name))
-        });
+        luns.sort_by(|a, b| by_name(&a.name, &b.name));
+        let mut coverage: Vec<_> = self.coverage.values().cloned().collect();
+        coverage.sort_by(|a, b| by_name(&a.lun_name, &b.lun_name));
         Snapshot {
             luns,
             drives,
             ops: self.op_views().collect(),
             pool: self.pool.clone(),
             retired: self.retired_drives(),
-            coverage: self.coverage.values().cloned().collect(),
+            coverage,
             passed_over: self.passed_over(),
             gone: self
                 .gone
@@ -102,6 +101,11 @@ impl Machine {
     pub fn op_view(&self, id: OpId) -> Option<OpView> {
         self.ops.get(&id).map(op_view)
     }
+}
+
+/// The order of names for people: `md9` before `md10`.
+fn by_name(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// An operation as clients see it.

@@ -511,6 +511,13 @@ impl Machine {
         (probe, events_of)
     }
 
+    /// Whether a drive deserves a deep look, by what is known now, and has had none.
+    pub(super) fn has_unprobed(&self) -> bool {
+        let (wanted, _) = self.deep_request();
+        let mut wanted = wanted.iter();
+        wanted.any(|dev| !self.inventory.probes.contains_key(dev))
+    }
+
     /// Volume groups of which a plan would have to know where a lost leg may go.
     pub(super) fn groups_wanted(&self) -> BTreeSet<String> {
         let arrays = self.inventory.arrays.values();

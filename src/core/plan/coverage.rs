@@ -96,6 +96,7 @@ fn shortfall(array: &ArrayFacts, unfit: &[Unfit]) -> String {
         Some(Unfit::MemberElsewhere { array: other }) if *other == array.name => {
             "its spare is in use".to_owned()
         }
+        Some(Unfit::MemberElsewhere { array: other }) => format!("the spare went to {other}"),
         Some(other) => format!("no spare will do: {}", other.text()),
     }
 }

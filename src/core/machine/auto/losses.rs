@@ -19,6 +19,10 @@ const SAME_EVENT_MS: u64 = 5_000;
 /// Losses no further apart than this happened together.
 pub(super) const TOGETHER_MS: u64 = 10_000;
 
+/// How long what was lost behind one controller is given, at least, once another one behind it is back: disks of
+/// a dock are found one after the other.
+pub(super) const FOLLOW_MS: u64 = 10_000;
+
 /// So many losses within [`FLAP_MS`] make a drive one that is not relied on.
 pub(super) const FLAPS: usize = 3;
 
@@ -47,6 +51,8 @@ pub(super) struct Lost {
     pub(super) controller: Option<String>,
     /// Its device is there again, since then.
     pub(super) back: Option<Mono>,
+    /// When one that was lost behind the same controller came back, last: this one may follow.
+    pub(super) heralded: Option<Mono>,
 }
 
 /// What is remembered of members.
@@ -59,6 +65,22 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// A drive is back: what was lost with it behind the same controller may follow. What was lost at another
+    /// time does not wait for it, or one that comes and goes would keep a spare away for ever.
+    fn herald(&mut self, back: DriveId, now: Mono) {
+        let Some(one) = self.lost.get(&back) else {
+            return;
+        };
+        let (controller, at) = (one.controller.clone(), one.at);
+        let others = self.lost.iter_mut().filter(|(id, _)| **id != back);
+        for (_, lost) in others {
+            let same = lost.controller.is_some() && lost.controller == controller;
+            if same && lost.at.0.abs_diff(at.0) <= TOGETHER_MS {
+                lost.heralded = Some(now);
+            }
+        }
+    }
+
     /// Lost together with this one, through the same parent, and not back.
     pub(super) fn together(&self, id: DriveId, others_work: impl Fn(&str) -> bool) -> Vec<&Lost> {
         let Some(one) = self.lost.get(&id) else {
@@ -117,6 +139,7 @@ impl Machine {
                 disk: loss.disk.clone(),
                 controller: loss.controller.clone(),
                 back: None,
+                heralded: None,
             };
             self.auto.losses.lost.insert(seen.id, lost);
         }
@@ -218,6 +241,7 @@ impl Machine {
             disk: seat.disk.clone(),
             controller: seat.controller.clone(),
             back: None,
+            heralded: None,
         };
         self.auto.losses.lost.insert(drive, lost);
         let loss = Loss {
@@ -243,6 +267,8 @@ impl Machine {
             .get(&drive)
             .is_some_and(|lost| lost.lun == lun);
         if here {
+            // Somebody else may have taken it back before it was seen to be there.
+            self.auto.losses.herald(drive, self.now.mono);
             self.auto.losses.lost.remove(&drive);
             self.auto.dirty = true;
             self.change_losses(drive, |all| {
@@ -289,7 +315,14 @@ impl Machine {
             let Some(lost) = self.auto.losses.lost.get_mut(&drive) else {
                 continue;
             };
+            let came_back = back.is_some() && lost.back.is_none();
             lost.back = back;
+            if came_back {
+                self.auto.losses.herald(drive, now);
+            }
+            let Some(lost) = self.auto.losses.lost.get_mut(&drive) else {
+                continue;
+            };
             if std::mem::replace(&mut lost.kind, kind) != kind {
                 self.change_losses(drive, |all| {
                     if let Some(last) = all.last_mut() {

@@ -5,6 +5,7 @@
 //! into that could take over. Nothing polls: a grace and a back-off are deadlines of
 //! [`Machine::next_wake`], all else waits for an event.
 
+mod grounds;
 mod losses;
 mod rules;
 #[cfg(test)]
@@ -15,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::exec::frozen;
 use super::resume::ASSEMBLY_MS;
 use super::{Effect, Machine, Record};
-use crate::Error;
 use crate::facts::{ArrayFacts, SyncAction};
 use crate::id::{DriveId, LunId, Mono, OpId, Wall};
 use crate::model::{Alternative, AutoRule, AutoVerdict, Decision, OpKind, Origin};
@@ -24,7 +24,8 @@ use crate::policy::Recovery;
 use crate::project;
 
 use super::io::LossKind;
-use losses::{FLAPS, Losses, flapping};
+use grounds::alternatives;
+use losses::{FLAPS, FOLLOW_MS, Losses, flapping};
 use rules::{Attempts, Deadline, Prospect, Ruling, Standing};
 
 /// What is asked for when a LUN is mended by itself.
@@ -40,6 +41,8 @@ pub(super) struct Auto {
     pub(super) dirty: bool,
     /// The scan that looks into the drives that could take over.
     scan: Option<u64>,
+    /// It left out drives that had to be looked into, and another one was asked for.
+    asked_for_probes: bool,
     /// The last scan failed: the next one that does not is a reason to decide.
     scan_failed: bool,
     /// When to decide again without any event.
@@ -158,6 +161,7 @@ impl Machine {
         };
         self.auto.scan = None;
         self.auto.dirty = false;
+        let deep = deep && !self.left_out_a_drive();
         let order = self.endangered();
         self.auto.kept.clear();
         let mut look = false;
@@ -179,6 +183,14 @@ impl Machine {
         if look {
             self.auto.scan = Some(self.want_deep_scan());
         }
+    }
+
+    /// A drive came in sight as a candidate only by the scan that was to look into all of them. Asked for once in
+    /// a row: a device that cannot be looked into stays without a probe.
+    fn left_out_a_drive(&mut self) -> bool {
+        let lacking = self.has_unprobed();
+        let asked = std::mem::replace(&mut self.auto.asked_for_probes, lacking);
+        lacking && !asked
     }
 
     /// What was read while an action of ours was under way tells nothing of its effect.
@@ -310,25 +322,20 @@ impl Machine {
     fn grace(&self, id: LunId) -> Option<Deadline> {
         let grace_ms = self.settings_of(id).grace_ms;
         let lost = self.auto.losses.lost.values().filter(|lost| lost.lun == id);
-        let since = lost.map(|lost| {
-            // Where one has come back the next may follow.
-            let same = |other: &&losses::Lost| {
-                other.controller.is_some() && other.controller == lost.controller
-            };
-            let others = self.auto.losses.lost.values().filter(same);
-            let mono = others
-                .filter_map(|other| other.back)
-                .fold(lost.at, Mono::max);
+        let until = lost.map(|lost| {
+            let own = lost.at.after(grace_ms);
+            let followed = lost.heralded.map(|at| at.after(grace_ms.max(FOLLOW_MS)));
+            let mono = followed.map_or(own, |at| at.max(own));
             let wall = Wall(lost.wall.0.saturating_add(mono.since(lost.at)));
             Deadline { mono, wall }
         });
-        let since = since
-            .max()
-            .or_else(|| self.auto.missing_since.get(&id).copied())?;
-        let until = Deadline {
-            mono: since.mono.after(grace_ms),
-            wall: Wall(since.wall.0.saturating_add(grace_ms)),
+        let unseen = || {
+            let since = self.auto.missing_since.get(&id)?;
+            let mono = since.mono.after(grace_ms);
+            let wall = Wall(since.wall.0.saturating_add(grace_ms));
+            Some(Deadline { mono, wall })
         };
+        let until = until.max().or_else(unseen)?;
         (self.now.mono < until.mono).then_some(until)
     }
 
@@ -535,65 +542,5 @@ impl Machine {
             self.persist(Record::Decision(Box::new(decision.clone())));
             self.out.push(Effect::Decided(Box::new(decision)));
         }
-    }
-
-    /// What is known of a LUN's losses, a clause each.
-    fn grounds(&self, id: LunId) -> Vec<String> {
-        let Some(entry) = self.luns.get(&id) else {
-            return Vec::new();
-        };
-        let settings = self.settings_of(id);
-        let redundancy = &entry.lun.redundancy;
-        let number =
-            |count: Option<u32>| count.map_or_else(|| "?".to_owned(), |count| count.to_string());
-        let mut facts = vec![
-            format!(
-                "mode {}, grace {} s",
-                settings.mode,
-                settings.grace_ms / 1000
-            ),
-            format!(
-                "{}: {} of {} members in sync, {} more losses survivable",
-                entry.lun.level,
-                number(redundancy.members_in_sync),
-                number(redundancy.members_wanted),
-                number(redundancy.losses_survivable)
-            ),
-        ];
-        for lost in self.auto.losses.lost.values().filter(|lost| lost.lun == id) {
-            let how = match (lost.kind, lost.back) {
-                (LossKind::Failed, _) => "failed",
-                (LossKind::Vanished, None) => "went away",
-                (LossKind::Vanished, Some(_)) => "went away and is back",
-                (LossKind::TakenOut, _) => "was taken out by somebody",
-                (LossKind::Unseen, _) => "was lost while nobody looked",
-            };
-            facts.push(format!("/dev/{} {how}", lost.name));
-        }
-        facts
-    }
-}
-
-/// Drives that were considered, with what became of each.
-fn alternatives(planned: &Result<Plan, Error>) -> Vec<Alternative> {
-    match planned {
-        Ok(plan) => plan
-            .candidates
-            .iter()
-            .map(|candidate| Alternative {
-                drive: candidate.name(),
-                fits: candidate.fits(),
-                reason: candidate.reason.clone(),
-            })
-            .collect(),
-        Err(Error::NoSpare { rejected, .. } | Error::SparesTooSmall { rejected, .. }) => rejected
-            .iter()
-            .map(|(drive, unfit)| Alternative {
-                drive: drive.clone(),
-                fits: false,
-                reason: unfit.text(),
-            })
-            .collect(),
-        Err(_) => Vec::new(),
     }
 }
