@@ -22,6 +22,7 @@ mod prefail;
 mod progress;
 #[cfg(test)]
 mod properties;
+mod reads;
 mod resume;
 mod retired;
 mod scrub;
@@ -119,8 +120,10 @@ pub struct Machine {
     /// The last of the records that a ledger is told anew which can be written again.
     retold: Option<PersistId>,
     scan: ScanState,
-    /// Arrays being read, and whether they became dirty again meanwhile.
-    reading: BTreeMap<String, bool>,
+    /// Arrays being read.
+    reading: BTreeMap<String, reads::Reading>,
+    /// Arrays whose reading ended beside the scan that is under way.
+    overlapped: BTreeSet<String>,
     /// When each array was read last, and which are to be read when their pause is over: under
     /// load `array_state` changes several times a second.
     read_at: BTreeMap<String, Mono>,
@@ -172,6 +175,7 @@ impl Machine {
             retold: None,
             scan: ScanState::default(),
             reading: BTreeMap::new(),
+            overlapped: BTreeSet::new(),
             read_at: BTreeMap::new(),
             read_later: BTreeMap::new(),
             half_since: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::seen::seen;
 use super::words::{describe, role_word};
-use super::{Effect, Entry, Machine, Record};
+use super::{Entry, Machine, Record};
 use crate::Error;
 use crate::facts::{ArrayFacts, ArrayState, DmOwner, Fact, Inventory, Level};
 use crate::id::{DevNo, DriveId, LunId};
@@ -18,62 +18,7 @@ pub(super) const HALF_MS: u64 = 5_000;
 /// How long a LUN must be not ready before it is shown so.
 const NOT_READY_MS: u64 = 1_000;
 
-/// Shortest time between two readings of one array.
-const READ_PAUSE_MS: u64 = 200;
-
 impl Machine {
-    pub(super) fn on_dirty_array(&mut self, name: String) {
-        if let Some(again) = self.reading.get_mut(&name) {
-            *again = true;
-            return;
-        }
-        let now = self.now.mono;
-        if let Some(at) = self.read_at.get(&name)
-            && now.since(*at) < READ_PAUSE_MS
-        {
-            // The first event is followed at once, those of a burst together.
-            let next = at.after(READ_PAUSE_MS);
-            self.read_later.insert(name, next);
-            return;
-        }
-        self.read_at.insert(name.clone(), now);
-        self.reading.insert(name.clone(), false);
-        self.out.push(Effect::ReadArray { name });
-    }
-
-    pub(super) fn on_array_read(
-        &mut self,
-        name: &str,
-        result: Result<Option<Box<ArrayFacts>>, Error>,
-    ) {
-        if self.reading.remove(name) == Some(true) {
-            self.on_dirty_array(name.to_owned());
-        }
-        let known = self
-            .inventory
-            .arrays
-            .get(name)
-            .map(|array| self.identity(array));
-        match result {
-            Ok(Some(facts))
-                if known == Some(self.identity(&facts)) && self.knows_members(&facts) =>
-            {
-                self.inventory.arrays.insert(name.to_owned(), *facts);
-                if let Some(id) = known {
-                    self.reproject(id, name);
-                }
-                self.note_losses(false);
-                self.adopt();
-            }
-            // A new array, another identity, a member never seen, or gone: the whole picture.
-            Ok(_) => self.scan.wanted = true,
-            Err(error) => {
-                self.notify(None, known, None, format!("{name} cannot be read: {error}"));
-                self.scan.wanted = true;
-            }
-        }
-    }
-
     /// Who an array is. A UUID that cannot be read for a moment does not make it another one.
     pub(super) fn identity(&self, array: &ArrayFacts) -> LunId {
         let unreadable = array.uuid.known().is_none();
@@ -84,21 +29,13 @@ impl Machine {
         bearer.map_or_else(|| project::lun_id(array), |(id, _)| *id)
     }
 
-    fn knows_members(&self, facts: &ArrayFacts) -> bool {
-        facts.members.iter().all(|member| {
-            member
-                .dev
-                .known()
-                .is_none_or(|dev| self.inventory.devices.contains_key(dev))
-        })
-    }
-
     pub(super) fn on_scanned(&mut self, result: Result<Box<Inventory>, Error>) {
         self.scan.in_flight = false;
         self.scan.ended_at = self.now.mono;
         match result {
             Ok(inventory) => self.accept(*inventory),
             Err(error) => {
+                self.overlapped.clear();
                 self.notify(None, None, None, format!("scan failed: {error}"));
                 self.fail_pending(&error);
                 self.scan_has_failed();
@@ -152,6 +89,7 @@ impl Machine {
         if self.awaits_in_vain() {
             self.bury_the_unseen();
         }
+        self.read_the_overlapped();
         self.judge_the_boot();
         self.scan_has_ended(other_devices);
     }
