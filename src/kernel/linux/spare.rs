@@ -64,14 +64,27 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
         erase(&drive, node, &writes);
         return Err(error);
     }
+    let before = sectors_written(place);
+    // Whoever has had it open meanwhile may have put something on it.
+    let untouched =
+        || matches!((before, sectors_written(place)), (Some(then), Some(now)) if then == now);
     // The kernel opens it exclusively itself.
     drop(drive);
-    let add = || ioctl::add_spare(place.array, place.drive.dev, number);
+    let mut busy = false;
+    let add = || {
+        if std::mem::replace(&mut busy, true) && !untouched() {
+            return Err(io::Error::other("somebody else has written to the drive"));
+        }
+        ioctl::add_spare(place.array, place.drive.dev, number)
+    };
     let added = when_free(TO_TAKE, add)
         .map_err(|error| failed(&format!("add {} to", place.drive.name), place.array, &error));
     if let Err(error) = added {
         match when_free(TO_TAKE, || direct::claim(node)) {
-            Ok(drive) => erase(&drive, node, &writes),
+            Ok(drive) if untouched() => erase(&drive, node, &writes),
+            Ok(_) => tracing::warn!(
+                drive = %node.display(), "somebody else has written to a drive that could not be added: it is left as it is"
+            ),
             Err(error) => tracing::warn!(
                 drive = %node.display(), %error, "a superblock is left on a drive that could not be added"
             ),
@@ -80,6 +93,21 @@ pub(crate) fn add(place: &Place<'_>) -> Result<Result<(), Unusual>, Error> {
     }
     drop(lock);
     Ok(Ok(()))
+}
+
+/// Sectors written to the drive so far, by anybody (`Documentation/block/stat.rst`, the seventh number); [`None`] where
+/// that is not counted.
+fn sectors_written(place: &Place<'_>) -> Option<u64> {
+    let (name, _) = device::identity_of(place.roots, place.drive.dev)?;
+    let folder = std::fs::canonicalize(place.roots.sys.join("class/block").join(name)).ok()?;
+    // A partition has the queue of its disk.
+    let queues = [folder.join("queue"), folder.join("../queue")];
+    let queue = queues.iter().find(|queue| queue.is_dir())?;
+    if text(&queue.join("iostats")).ok()?.trim() != "1" {
+        return None;
+    }
+    let stat = text(&folder.join("stat")).ok()?;
+    stat.split_whitespace().nth(6)?.parse().ok()
 }
 
 fn lock(node: &Path) -> Option<Flock<File>> {

@@ -34,7 +34,7 @@ impl LunObject {
                 let name = gone.map_or_else(|| self.id.to_string(), |gone| gone.name.clone());
                 Err(Error::ObjectDeleted {
                     kind: ObjectKind::Lun,
-                    again: Vec::new(),
+                    again: gone.map_or_else(Vec::new, |gone| gone.recreate.clone()),
                     name,
                 }
                 .into())
