@@ -44,6 +44,14 @@ const FOUND: &[(u64, &str)] = &[
         "a resync was put off for a half-filled copy that was gone by then",
     ),
     (
+        50_389,
+        "the checker took the resync of an array that somebody had just stopped for put off",
+    ),
+    (
+        93_259,
+        "a cancel that gave its spare back lifted its freeze into a resync from a half-filled copy",
+    ),
+    (
         995_749,
         "an array that is still awaited after a boot is no operation without an end",
     ),

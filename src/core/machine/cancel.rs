@@ -2,6 +2,7 @@
 
 use super::exec::frozen;
 use super::finish::{MAY_DIFFER, missing_text};
+use super::holds::thawing;
 use super::task::{Cancel, Stage, Task};
 use super::{Machine, Record};
 use crate::Error;
@@ -185,17 +186,13 @@ impl Machine {
             // Kernels from 7.0 leave a resync pending behind an interrupted repair. One that a power
             // cut made necessary looks the same.
             let left = clean_before && project::is_dirty(array) == Some(true);
-            let name = array.name.clone();
             let action = if left {
                 Action::ClearResyncStart {
-                    array: name,
+                    array: array.name.clone(),
                     fill_first: false,
                 }
             } else {
-                Action::SetSync {
-                    array: name,
-                    word: SyncWord::Idle,
-                }
+                thawing(array)
             };
             return self.intend(id, action);
         }
@@ -228,7 +225,7 @@ impl Machine {
             }
             let idle_spares = array.members.iter().any(is_unfinished_spare);
             if !idle_spares {
-                return self.thaw_after_release(id, array);
+                return self.intend(id, thawing(array));
             }
         }
         if self.reached_its_aim(id, array) {
@@ -253,14 +250,7 @@ impl Machine {
     fn thaw_after_success(&mut self, id: OpId, array: &ArrayFacts) {
         let lun = self.ops.get(&id).map(|op| op.lun);
         if frozen(array) {
-            let array = array.name.clone();
-            return self.intend(
-                id,
-                Action::SetSync {
-                    array,
-                    word: SyncWord::Idle,
-                },
-            );
+            return self.intend(id, thawing(array));
         }
         let text = match lun {
             Some(lun) => {
@@ -270,16 +260,6 @@ impl Machine {
             None => String::new(),
         };
         self.finish(id, OpState::Succeeded, None, text);
-    }
-
-    fn thaw_after_release(&mut self, id: OpId, array: &ArrayFacts) {
-        self.intend(
-            id,
-            Action::SetSync {
-                array: array.name.clone(),
-                word: SyncWord::Idle,
-            },
-        );
     }
 
     /// The next action that gives a drive of this operation back: fail, remove, wipe.

@@ -145,7 +145,7 @@ impl Machine {
         if let Some(task) = self.tasks.get_mut(&id)
             && let Some((state, error, text)) = task.ending.take()
         {
-            return self.finish(id, state, error, text);
+            return self.end(id, state, error, text);
         }
         if self
             .tasks

@@ -1,6 +1,7 @@
 //! How operations end: verified success, honest failure, interruption.
 
 use super::exec::frozen;
+use super::holds::thawing;
 use super::{Machine, Record};
 use crate::Error;
 use crate::action::{Action, SyncWord};
@@ -164,28 +165,24 @@ impl Machine {
     }
 
     /// Ends an operation, after lifting a freeze of its own that would otherwise stay behind.
-    fn end(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
+    pub(super) fn end(&mut self, id: OpId, state: OpState, error: Option<Error>, text: String) {
         let Some(op) = self.ops.get(&id) else { return };
         let (held, froze) = (self.holds.contains_key(&op.lun), op.work.froze);
         let still_frozen = self.array_of(op.lun).filter(|array| frozen(array));
-        let thaw = still_frozen.map(|array| array.name.clone());
-        let (Some(array), false) = (thaw, held) else {
+        let (Some(action), false) = (still_frozen.map(thawing), held) else {
             return self.finish(id, state, error, text);
         };
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        if task.ending.is_some() || !froze {
+        // What did not lift it is not tried again: it is shown as a hold then.
+        let puts_off = matches!(action, Action::ClearResyncStart { .. });
+        let again = puts_off && std::mem::replace(&mut task.put_off, true);
+        if task.ending.is_some() || !froze || again {
             return self.finish(id, state, error, text);
         }
         task.ending = Some((state, error, text));
-        self.intend(
-            id,
-            Action::SetSync {
-                array,
-                word: SyncWord::Idle,
-            },
-        );
+        self.intend(id, action);
     }
 
     /// A freeze of its own that an ending operation cannot lift any more is written down as a hold:

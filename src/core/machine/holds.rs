@@ -6,13 +6,26 @@ use super::task::{ActOwner, FREEZE_GUARD_MS, HOLD_RETRY_MS, Task};
 use super::{ActId, Machine, Record, Reply, Token};
 use crate::Error;
 use crate::action::{Action, SyncWord};
-use crate::facts::{Fact, SyncAction, SyncFacts};
+use crate::facts::{ArrayFacts, Fact, SyncAction, SyncFacts};
 use crate::id::{LunId, OpId};
 use crate::op::Op;
 use crate::project;
 
 /// How often in a row it is tried to hold again what stays as it is.
 const HOLD_TRIES: u32 = 5;
+
+/// The next action that lifts a freeze: a resync for which the kernel would take a half-filled copy for a
+/// source ([`project::half_filled_source`]) is put off first.
+pub(super) fn thawing(array: &ArrayFacts) -> Action {
+    let half_filled = project::half_filled_source(array);
+    let array = array.name.clone();
+    if half_filled {
+        let fill_first = true;
+        return Action::ClearResyncStart { array, fill_first };
+    }
+    let word = SyncWord::Idle;
+    Action::SetSync { array, word }
+}
 
 impl Machine {
     /// Writes down that a LUN stands still until somebody releases it.

@@ -93,6 +93,8 @@ pub(super) struct Task {
     pub(super) asked_for_probes: bool,
     /// How it is to end, once the array is thawed.
     pub(super) ending: Option<(OpState, Option<Error>, String)>,
+    /// A resync was put off so that its freeze can be lifted.
+    pub(super) put_off: bool,
     /// Times in a row that the array was busy.
     pub(super) busy: u32,
     /// What went wrong last, for an ending that has nothing better to say.
@@ -116,6 +118,7 @@ impl Task {
             attached: BTreeSet::new(),
             asked_for_probes: false,
             ending: None,
+            put_off: false,
             busy: 0,
             last_error: None,
             last_progress: None,

@@ -101,9 +101,12 @@ impl Rig {
         else {
             return;
         };
+        // Nothing of an array that somebody has stopped meanwhile is put off: the write fails.
+        let Some(lun) = self.world.array(array).map(|array| LunId(array.uuid)) else {
+            return;
+        };
         let degraded = |machine: &Machine| machine.ledger_degraded().is_some();
-        let lun = self.world.array(array).map(|array| LunId(array.uuid));
-        let told = lun.is_some_and(|lun| self.ledger.committed.tells_of_a_difference(lun));
+        let told = self.ledger.committed.tells_of_a_difference(lun);
         if !told && !self.machine.as_ref().is_some_and(degraded) {
             let text = format!("the resync of {array} is put off, and the ledger does not know");
             self.checks.wrong(text);
