@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::lab::Lab;
+use super::sampled::Sampled;
 
 /// A change must be seen by its event: the safety rescan of an idle service is 60 s away.
 const BY_EVENT: Duration = Duration::from_secs(30);
@@ -57,7 +58,7 @@ fn seen(lab: &Lab, script: &str, lun: &str, health: &str) -> serde_json::Value {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_mirror_made_by_hand_is_told_as_it_is() {
-    let lab = Lab::start("dm-mirror");
+    let lab = Sampled::of(Lab::start("dm-mirror"));
     sh(
         &lab,
         "disks 3 32; disks 3 8 20; under 1; size=$(sectors /dev/loop0); \
@@ -124,7 +125,7 @@ fn a_mirror_made_by_hand_is_told_as_it_is() {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn levels_made_by_hand_are_judged_by_their_arithmetic() {
-    let lab = Lab::start("dm-levels");
+    let lab = Sampled::of(Lab::start("dm-levels"));
     sh(
         &lab,
         "disks 4 16; disks 4 8 20; disks 3 16 4; disks 3 8 24; disks 2 16 8; size=$(sectors /dev/loop0); \

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::dm::sh;
 use super::lab::Lab;
+use super::sampled::Sampled;
 
 /// Functions of the scripts here, beside those of the tests of discovery.
 const LEGS: &str = r#"
@@ -106,7 +107,7 @@ fn a_lost_leg_of_raid4_is_replaced() {
 }
 
 fn replaced(vm: &str, sets: &[(&str, &str, &[u32])]) {
-    let lab = Lab::start(vm);
+    let lab = Sampled::of(Lab::start(vm));
     lab.sh("disks 5 16; disks 2 24 10; disks 5 2 20");
     for (name, make, lost) in sets {
         run(
@@ -156,7 +157,7 @@ fn replaced(vm: &str, sets: &[(&str, &str, &[u32])]) {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn smoke_a_leg_that_is_back_is_taken_back() {
-    let lab = Lab::start("dm-revive");
+    let lab = Sampled::of(Lab::start("dm-revive"));
     run(
         &lab,
         "disks 2 32; disks 2 2 20; make r raid1 2 1 0 region_size 1024; fill mapper/r; dead 1; \
@@ -194,8 +195,8 @@ fn smoke_a_leg_that_is_back_is_taken_back() {
 }
 
 /// A mirror of 32 MiB that has lost leg 1, with a spare in the pool, filled at a crawl below a file system.
-fn crawling(name: &str) -> Lab {
-    let lab = Lab::start(name);
+fn crawling(name: &str) -> Sampled {
+    let lab = Sampled::of(Lab::start(name));
     run(
         &lab,
         "disks 2 32; disks 2 40 10; disks 2 2 20; make r raid1 2 1 0 region_size 1024 max_recovery_rate 400; \
@@ -257,7 +258,7 @@ fn a_held_recovery_of_a_set_stands_still() {
     kept(&lab);
 }
 
-/// Health tells the truth all the while, and the end of the daemon ends nothing.
+/// The end of the daemon ends nothing.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_daemon_that_is_killed_goes_on_with_a_set() {
@@ -268,13 +269,8 @@ fn a_daemon_that_is_killed_goes_on_with_a_set() {
         "tries=0; until [ -e \"$(meta r 1)\" ] && [ \"$(offset $(meta r 1))\" -gt 4096 ]; do ((++tries < 600)); read -rt 0.1 <> <(:) || true; done; \
          systemctl kill -s KILL lund; tries=0; until lunctl show r >/dev/null 2>&1; do ((++tries < 600)); read -rt 0.1 <> <(:) || true; done",
     );
-    let sampler = lab.spawn(&format!(
-        "{}\nwhile [ -n \"$(offset $(meta r 1))\" ]; do [ \"$(lunctl show r --json | jq -r .health)\" != VDS_H_HEALTHY ] || [ -z \"$(offset $(meta r 1))\" ] || exit 1; done",
-        LEGS
-    ));
     let ended = lab.ok(&format!("wait {}", op["id"]));
     assert_eq!(ended["state"], "succeeded", "{ended:#}");
-    assert_eq!(sampler.wait(super::lab::PATIENCE).unwrap().status, 0);
     kept(&lab);
     // Killed right after it was asked: wherever that was, it is brought to its end.
     run(&lab, "wipefs -qa /dev/loop11; dead 0; touched r; true");
@@ -294,7 +290,7 @@ fn a_daemon_that_is_killed_goes_on_with_a_set() {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_pair_that_is_lost_is_not_recovered() {
-    let lab = Lab::start("dm-pair");
+    let lab = Sampled::of(Lab::start("dm-pair"));
     run(
         &lab,
         "disks 4 16; disks 1 24 10; disks 4 2 20; make ten raid10 4 2 128 region_size 1024; fill mapper/ten; dead 0; touched ten 8",

@@ -2,13 +2,14 @@
 
 use super::dm_recover::{run, whole};
 use super::lab::{Lab, PATIENCE};
+use super::sampled::Sampled;
 
 /// The kernel refuses the table with the new leg: the set is what it was, nothing waits in the second slot, and
 /// the spare is as good as before.
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_table_that_is_refused_leaves_the_set_as_it_was() {
-    let lab = Lab::start("dm-refused");
+    let lab = Sampled::of(Lab::start("dm-refused"));
     run(
         &lab,
         "disks 2 16; disks 1 24 10; disks 2 2 20; make r raid1 2 1 0 region_size 1024; fill mapper/r; dead 1; \
@@ -67,10 +68,10 @@ fn a_table_that_is_refused_leaves_the_set_as_it_was() {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_set_is_made_again_after_a_reboot_as_lund_says() {
-    let mut lab = Lab::with_disks(
+    let mut lab = Sampled::of(Lab::with_disks(
         "dm-reboot",
         vec![16 << 20, 16 << 20, 2 << 20, 2 << 20, 40 << 20],
-    );
+    ));
     run(
         &lab,
         r#"systemctl enable --quiet lund; systemctl start lund
@@ -100,6 +101,7 @@ fn a_set_is_made_again_after_a_reboot_as_lund_says() {
         "cat >/root/again <<'COMMANDS'\n{}\nCOMMANDS\nsync",
         commands.join("\n")
     ));
+    lab.judge();
     lab.vm.reboot().unwrap();
     // Whoever has kept no copy of them is told.
     let told = lab.lunctl("show r").json["error"]["message"].to_string();

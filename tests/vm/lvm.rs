@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use super::lab::{Lab, PATIENCE};
+use super::lab::Lab;
+use super::sampled::Sampled;
 
 /// Functions of the scripts here. `volumes COUNT MIB`: physical volumes of the group `vg` on mapped
 /// devices, which `dead N` takes away and `alive N` gives back. LVM sees the upper devices alone.
@@ -23,26 +24,6 @@ CONF
     pvcreate -q "${nodes[@]}" 2>&1; vgcreate -q -s 1M vg "${nodes[@]}" 2>&1
 }
 pv() { for n in "$@"; do echo "/dev/mapper/under$n"; done; }
-# in_sync: letters, and the superblock of every leg.
-in_sync() {
-    local meta
-    [[ $(dmsetup status --noflush vg-m) =~ raid\ [a-z0-9_]+\ [0-9]+\ A+\ [0-9]+/[0-9]+\ (idle|check|repair) ]] || return 1
-    for meta in $(dmsetup table vg-m | awk '{ first = 7 + $5; for (n = 0; n < $(first - 1); n++) print $(first + 2 * n) }'); do
-        [ -z "$(dd if="/dev/block/$meta" bs=4096 count=1 iflag=direct status=none 2>&1 | od -An -tx1 -j32 -N8 | tr -d ' f')" ] || return 1
-    done
-}
-# sampler: until /run/enough is there; a line for each moment in which an untruth was told.
-sampler() {
-    local count=0 shown
-    until [ -e /run/enough ]; do
-        if ! in_sync; then
-            shown=$(lunctl show vg/m --json | jq -r .health)
-            in_sync || [ "$shown" != VDS_H_HEALTHY ] || { echo "healthy: $(dmsetup status --noflush vg-m)"; return 1; }
-            count=$((count + 1))
-        fi
-    done
-    echo "$count moments" >&2
-}
 # mounted: a file system on the volume, with a file to be compared in the end and one that is written.
 mounted() {
     mkfs.ext4 -q /dev/vg/m; mkdir -p /mnt/m; mount /dev/vg/m /mnt/m
@@ -53,7 +34,7 @@ kept() {
     umount /mnt/m; e2fsck -fn /dev/vg/m >/dev/null; echo 3 >/proc/sys/vm/drop_caches
     mount -o ro /dev/vg/m /mnt/m; b2sum </mnt/m/kept | cmp - /run/kept; umount /mnt/m
     [ "$(lvs --noheadings -o raid_sync_action,sync_percent,lv_health_status vg/m 2>/dev/null | xargs)" = "idle 100.00" ]
-    in_sync
+    perl /opt/lund/sampled.pl vg-m
 }
 pace() { echo "$1" >/proc/sys/dev/raid/speed_limit_max; echo "$1" >/proc/sys/dev/raid/speed_limit_min; }
 "#;
@@ -63,8 +44,8 @@ fn sh(lab: &Lab, script: &str) -> String {
 }
 
 /// A group and the volume `vg/m` in it, in sync, with a file system mounted.
-fn volume(name: &str, volumes: &str, create: &str) -> Lab {
-    let lab = Lab::start(name);
+fn volume(name: &str, volumes: &str, create: &str) -> Sampled {
+    let lab = Sampled::of(Lab::start(name));
     sh(
         &lab,
         &format!("volumes {volumes}; lvcreate -q -y -n m {create} 2>&1"),
@@ -85,18 +66,9 @@ fn lose(lab: &Lab, numbers: &str) -> Value {
     })
 }
 
-/// Asks for a recovery and waits for its end, with the sampler beside it.
+/// Asks for a recovery and waits for its end.
 fn recovered(lab: &Lab, arguments: &str) -> Value {
-    let sampler = lab.spawn(&format!("{GROUP}\nrm -f /run/enough; sampler"));
     let op = lab.ok(&format!("recover vg/m {arguments} --wait"));
-    sh(lab, "touch /run/enough");
-    let samples = sampler.wait(PATIENCE).unwrap();
-    assert_eq!(
-        samples.status,
-        0,
-        "{}",
-        String::from_utf8_lossy(&samples.stdout)
-    );
     assert_eq!(op["state"], "succeeded", "{op:#}");
     let lun = lab.ok("show vg/m");
     assert_eq!(lun["health"], "VDS_H_HEALTHY", "{lun:#}");
@@ -291,7 +263,7 @@ fn a_group_without_room_is_extended_where_that_is_allowed() {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn a_reboot_ends_no_recovery_of_lvm() {
-    let mut lab = Lab::with_disks("lvm-reboot", vec![64 << 20; 3]);
+    let mut lab = Sampled::of(Lab::with_disks("lvm-reboot", vec![64 << 20; 3]));
     lab.sh("systemctl enable --quiet lund; systemctl start lund");
     let disk = |n: u32| format!("/dev/disk/by-id/virtio-disk{n}");
     let disks: Vec<String> = (0..3).map(disk).collect();
@@ -326,7 +298,9 @@ fn a_reboot_ends_no_recovery_of_lvm() {
         &lab,
         "vgreduce -q --removemissing vg 2>&1; cp /run/kept /root/kept; umount /mnt/m",
     );
+    lab.judge();
     lab.vm.reboot().unwrap();
+    lab.sample();
     let end = lab.ok(&format!("wait {id}"));
     assert_eq!(end["state"], "succeeded", "{end:#}");
     lab.until("vg/m", "healthy", |lun| lun["health"] == "VDS_H_HEALTHY");
@@ -384,7 +358,7 @@ fn the_codes_of_the_page_hold_for_lvm() {
 #[test]
 #[ignore = "needs a virtual machine: scripts/test runs it"]
 fn dmeventd_is_left_to_do_what_it_was_told_to() {
-    let lab = Lab::start("lvm-dmeventd");
+    let lab = Sampled::of(Lab::start("lvm-dmeventd"));
     // There is no room for it to succeed.
     sh(
         &lab,

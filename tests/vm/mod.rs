@@ -18,6 +18,7 @@ mod program;
 mod recover;
 mod resume;
 mod rights;
+mod sampled;
 mod service;
 mod spares;
 mod truth;
