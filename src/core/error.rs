@@ -67,6 +67,8 @@ pub enum Unfit {
     Retired { what: String },
     /// It is kept for LUNs that are called so.
     Dedicated { to: String },
+    /// It is the last one that fits this LUN, which reserves it.
+    Reserved { lun: String },
     /// So many drives have failed this operation that the fault is hardly theirs.
     SlotBurns { failed: u32 },
 }
@@ -268,6 +270,7 @@ impl Unfit {
             Self::SetAside { why } => why.clone(),
             Self::Retired { what } => what.clone(),
             Self::Dedicated { to } => format!("kept for {to}"),
+            Self::Reserved { lun } => format!("the last spare that fits {lun}, which reserves it"),
             Self::SlotBurns { failed } => {
                 format!("kept back, {failed} drives have failed here already")
             }

@@ -71,6 +71,20 @@ pub struct Recovery {
     /// Of LUNs that have equally few losses left, the one with the greater number comes first; -1000 to
     /// 1000.
     pub priority: i32,
+    /// The last spare of the pool that fits the LUN is kept for it: no LUN of the same or a lower priority
+    /// takes it, unless that one reserves too and its priority is the same.
+    #[serde(default)]
+    pub reserve: bool,
+}
+
+impl Recovery {
+    /// Whether a LUN of these settings leaves a spare to one of `other`.
+    #[must_use]
+    pub const fn yields_to(&self, other: &Self) -> bool {
+        let first = other.priority > self.priority;
+        // Of two that reserve, a loss that has happened counts more than one that may.
+        other.reserve && (first || (other.priority == self.priority && !self.reserve))
+    }
 }
 
 impl Default for Recovery {
@@ -79,6 +93,7 @@ impl Default for Recovery {
             mode: AutoMode::Auto,
             grace_ms: 15_000,
             priority: 0,
+            reserve: false,
         }
     }
 }
@@ -94,6 +109,9 @@ pub struct LunRule {
     pub grace_ms: Option<u64>,
     /// As [`Recovery::priority`].
     pub priority: Option<i32>,
+    /// As [`Recovery::reserve`].
+    #[serde(default)]
+    pub reserve: Option<bool>,
 }
 
 impl LunRule {
@@ -117,6 +135,7 @@ impl Policy {
                 mode: rule.mode.unwrap_or(so_far.mode),
                 grace_ms: rule.grace_ms.unwrap_or(so_far.grace_ms),
                 priority: rule.priority.unwrap_or(so_far.priority),
+                reserve: rule.reserve.unwrap_or(so_far.reserve),
             })
     }
 
@@ -209,6 +228,7 @@ mod tests {
             mode,
             grace_ms: None,
             priority,
+            reserve: None,
         };
         let policy = Policy {
             lun_rules: vec![
@@ -227,5 +247,21 @@ mod tests {
         assert_eq!(of(other, "md0"), (AutoMode::Notify, 15_000, 3));
         assert_eq!(of(other, "md1"), (AutoMode::Off, 15_000, 3));
         assert_eq!(of(id, "vg/lv"), (AutoMode::Auto, 15_000, -4));
+    }
+
+    #[test]
+    fn a_spare_is_left_to_who_reserves_it_and_is_no_less_important() {
+        let lun = |priority, reserve| Recovery {
+            priority,
+            reserve,
+            ..Recovery::default()
+        };
+        let yields = |one: Recovery, other: Recovery| one.yields_to(&other);
+        assert!(yields(lun(0, false), lun(0, true)));
+        assert!(yields(lun(0, false), lun(1, true)));
+        assert!(!yields(lun(1, false), lun(0, true)));
+        assert!(!yields(lun(0, false), lun(9, false)), "it reserves nothing");
+        assert!(!yields(lun(0, true), lun(0, true)), "the loss counts more");
+        assert!(yields(lun(0, true), lun(1, true)));
     }
 }

@@ -144,6 +144,7 @@ struct LunTable {
     mode: Option<AutoMode>,
     grace_s: Option<Spanned<u64>>,
     priority: Option<Spanned<i32>>,
+    reserve: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -358,6 +359,7 @@ fn lun_rule(path: &Path, text: &str, table: LunTable) -> Result<LunRule, ConfigE
         mode: table.mode,
         grace_ms: grace_s.map(|s| s * 1000),
         priority: table.priority.map(Spanned::into_inner),
+        reserve: table.reserve,
     })
 }
 

@@ -4,8 +4,8 @@ use lun_core::Error;
 use lun_core::action::{Action, Target};
 use lun_core::facts::Level;
 use lun_core::machine::Command;
-use lun_core::model::{Health, Origin, RetiredWhy};
-use lun_core::policy::{Policy, PrefailMode, PrefailRule, SpareRule};
+use lun_core::model::{AutoRule, Health, Origin, RetiredWhy};
+use lun_core::policy::{LunRule, Policy, PrefailMode, PrefailRule, SpareRule};
 use lun_kernel::Kernel as _;
 use lun_sim::scenario::Scenario;
 
@@ -303,4 +303,96 @@ fn without_leave_it_is_only_said() {
         .filter(|line| line.contains("is failing"))
         .count();
     assert_eq!(told, 2, "{}", rig.story());
+}
+
+/// Two mirrors, one spare of the pool for each name given, and rules that reserve.
+fn reserving(spares: &[&str], rules: &[(&str, i32, bool)]) -> Rig {
+    let scenario = Scenario::new()
+        .disks(&NAMES, DISK)
+        .array("md0", Level::Raid1, &NAMES[..2])
+        .array("md1", Level::Raid1, &NAMES[2..4]);
+    let rule = |(name, priority, reserve): &(&str, i32, bool)| LunRule {
+        matches: (*name).to_owned(),
+        priority: Some(*priority),
+        reserve: Some(*reserve),
+        ..LunRule::default()
+    };
+    let mut policy = Policy {
+        lun_rules: rules.iter().map(rule).collect(),
+        ..Policy::default()
+    };
+    policy.recovery.grace_ms = 0;
+    let mut rig = Rig::with_policy(scenario.build().unwrap(), policy);
+    for drive in spares {
+        rig.add_spare(drive);
+    }
+    rig
+}
+
+fn healthy(rig: &Rig, name: &str) -> bool {
+    rig.lun(name).health == Health::Healthy
+}
+
+#[test]
+fn the_last_spare_waits_for_the_lun_that_reserves_it() {
+    let mut rig = reserving(&["sde"], &[("md0", 0, true)]);
+    assert!(
+        covered(&rig, "md0") && !covered(&rig, "md1"),
+        "{}",
+        rig.story()
+    );
+    lose(&mut rig, "sdc");
+    rig.pass(120_000);
+    assert!(!healthy(&rig, "md1"), "{}", rig.story());
+    let told = rig.decisions.last().unwrap().clone();
+    assert_eq!(told.rule, AutoRule::NoSpare);
+    let why = "the last spare that fits md0, which reserves it";
+    let spare = told.alternatives.iter().find(|one| one.drive == "/dev/sde");
+    assert_eq!(spare.map(|one| one.reason.as_str()), Some(why), "{told:?}");
+    // A call is told so as well.
+    let refused = rig.recover("md1");
+    assert!(
+        matches!(&refused, Err(error @ Error::NoSpare { .. }) if error.to_string().contains(why)),
+        "{refused:?}"
+    );
+    // A second spare is free, and the first stays.
+    rig.add_spare("sdf");
+    rig.until("mended", |rig| healthy(rig, "md1"));
+    lose(&mut rig, "sda");
+    rig.until("mended", |rig| healthy(rig, "md0"));
+    rig.sound();
+}
+
+#[test]
+fn who_names_a_reserved_spare_gets_it() {
+    let mut rig = reserving(&["sde"], &[("md0", 0, true)]);
+    lose(&mut rig, "sdc");
+    rig.pass(60_000);
+    let lun = rig.machine.resolve_lun("md1").unwrap();
+    let spare = Some("/dev/sde".to_owned());
+    let asked = Command::Recover {
+        lun,
+        spare,
+        repair: false,
+        dry_run: false,
+    };
+    rig.call(asked).unwrap();
+    rig.until("mended", |rig| healthy(rig, "md1"));
+    assert!(!covered(&rig, "md0"), "{}", rig.story());
+}
+
+#[test]
+fn a_reservation_binds_who_matters_no_more_and_no_other() {
+    let gets_it = |rules: &[(&str, i32, bool)]| {
+        let mut rig = reserving(&["sde"], rules);
+        lose(&mut rig, "sdc");
+        rig.pass(120_000);
+        healthy(&rig, "md1")
+    };
+    assert!(gets_it(&[]));
+    assert!(!gets_it(&[("md0", 0, true)]));
+    assert!(gets_it(&[("md0", 0, true), ("md1", 1, false)]));
+    assert!(!gets_it(&[("md0", 2, true), ("md1", 1, true)]));
+    // Both reserve it: the loss that happened counts more.
+    assert!(gets_it(&[("md0", 0, true), ("md1", 0, true)]));
 }

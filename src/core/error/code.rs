@@ -144,6 +144,7 @@ impl Unfit {
             | Self::NotAllocatable
             | Self::SetAside { .. }
             | Self::Dedicated { .. }
+            | Self::Reserved { .. }
             | Self::SlotBurns { .. } => Hresult::VDS_E_OPERATION_DENIED,
             Self::NewerHistory { .. } => Hresult::VDS_E_DISK_CONFIGURATION_NOT_IN_SYNC,
             Self::ListedFaulty | Self::AlreadyTried | Self::Retired { .. } => {

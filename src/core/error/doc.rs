@@ -109,6 +109,7 @@ const fn unfit_position(unfit: &Unfit) -> usize {
         Unfit::Retired { .. } => 18,
         Unfit::SlotBurns { .. } => 19,
         Unfit::Dedicated { .. } => 20,
+        Unfit::Reserved { .. } => 21,
     }
 }
 
@@ -160,6 +161,7 @@ fn unfit_samples() -> Vec<Unfit> {
         },
         Unfit::SlotBurns { failed: 2 },
         Unfit::Dedicated { to: "md7*".into() },
+        Unfit::Reserved { lun: "md7".into() },
     ]
 }
 
@@ -428,7 +430,7 @@ fn samples_are_complete_and_in_order() {
     let order: Vec<_> = samples().iter().map(position).collect();
     assert_eq!(order, (0..30).collect::<Vec<_>>());
     let order: Vec<_> = unfit_samples().iter().map(unfit_position).collect();
-    assert_eq!(order, (0..21).collect::<Vec<_>>());
+    assert_eq!(order, (0..22).collect::<Vec<_>>());
 }
 
 #[test]

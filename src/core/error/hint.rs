@@ -245,6 +245,9 @@ impl Unfit {
             Self::Dedicated { .. } => {
                 format!("insist on it with `--spare {drive}`, or change its rule in lund.toml")
             }
+            Self::Reserved { .. } => format!(
+                "register another spare (`lunctl spare add`), or insist on this one with `--spare {drive}`"
+            ),
             Self::SlotBurns { .. } => format!(
                 "look at cables, enclosure and controller (`journalctl -k`), then insist on it \
                  with `--spare {drive}`"

@@ -203,6 +203,7 @@ impl Machine {
         dry_run: bool,
     ) -> Result<Reply, Error> {
         self.known_lun(lun)?;
+        self.note_reservations(lun);
         let busy = self.busy_with(lun);
         let context = self.context(lun, None)?;
         plan::check(&request, &context, busy)?;
@@ -239,8 +240,9 @@ impl Machine {
         Ok(Reply::Op(Box::new(view)))
     }
 
-    fn explain(&self, lun: LunId) -> Result<Reply, Error> {
+    fn explain(&mut self, lun: LunId) -> Result<Reply, Error> {
         self.known_lun(lun)?;
+        self.note_reservations(lun);
         let context = self.context(lun, None)?;
         let mut explanation = plan::explain(&context, self.busy_with(lun));
         explanation.lun.operation = self.running_op(lun);
@@ -285,6 +287,7 @@ impl Machine {
             aside: op
                 .filter(|op| op.origin == Origin::Policy)
                 .map(|op| self.left_aside(op.lun)),
+            reserved: self.reserved.get(&lun).map_or(&[], Vec::as_slice),
             op: op.map(|op| op.id),
             tried: op.map_or(&NONE, |op| &op.tried),
             added: op.map_or(&NONE, |op| &op.added),

@@ -16,12 +16,14 @@ impl Machine {
             .iter()
             .filter_map(|(id, entry)| {
                 let array = self.inventory.arrays.get(&entry.array)?;
-                let coverage = plan::coverage(
+                let mut coverage = plan::coverage(
                     &self.inventory,
                     (&entry.lun, array),
                     &self.pool,
                     &self.retired,
+                    &self.reservations(*id),
                 )?;
+                coverage.reserves = self.settings_of(*id).reserve;
                 Some((*id, coverage))
             })
             .collect();

@@ -230,6 +230,9 @@ impl Machine {
             return;
         }
         self.leave_aside(id);
+        if let Some(lun) = self.ops.get(&id).map(|op| op.lun) {
+            self.note_reservations(lun);
+        }
         let Some(op) = self.ops.get(&id) else { return };
         let Some(request) = self.effective_request(id) else {
             return self.complete(id, array);

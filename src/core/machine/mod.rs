@@ -23,6 +23,7 @@ mod progress;
 #[cfg(test)]
 mod properties;
 mod reads;
+mod reserve;
 mod resume;
 mod retired;
 mod scrub;
@@ -40,7 +41,7 @@ use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
 use crate::model::{Coverage, Lun, NotificationEvent, Retired};
 use crate::op::Op;
-use crate::plan::PoolEntry;
+use crate::plan::{PoolEntry, Reservation};
 use crate::policy::Policy;
 
 pub use view::op_view;
@@ -97,6 +98,8 @@ pub struct Machine {
     seen_drives: BTreeMap<DriveId, SeenDrive>,
     /// Those of them that are out of use.
     retired: BTreeMap<DriveId, Retired>,
+    /// What each LUN has to leave to others, as of its last plan.
+    reserved: BTreeMap<LunId, Vec<Reservation>>,
     /// Whether a spare is there for each LUN, by the facts of the last scan.
     coverage: BTreeMap<LunId, Coverage>,
     /// Errors of members that have not failed.
@@ -159,6 +162,7 @@ impl Machine {
             gone: BTreeMap::new(),
             seen_drives: BTreeMap::new(),
             retired: BTreeMap::new(),
+            reserved: BTreeMap::new(),
             coverage: BTreeMap::new(),
             prefail: prefail::Prefail::default(),
             ruled: pool_rules::Ruled::default(),

@@ -66,6 +66,9 @@ pub struct Coverage {
     pub lun_name: String,
     /// There is one.
     pub covered: bool,
+    /// The last spare of the pool that fits is kept for it (`reserve` of its `[[lun]]`).
+    #[serde(default)]
+    pub reserves: bool,
     /// Nodes of the spares that would do: its own that are attached and idle, and those of the pool.
     pub by: Vec<String>,
     /// Why there is none, in a clause; [`None`] where there is.

@@ -7,9 +7,9 @@ use crate::facts::{ArrayFacts, DmOwner, Inventory};
 use crate::id::DriveId;
 use crate::model::{Coverage, DriveWanted, Lun, PoolEntry, Retired};
 
-use super::fit;
 use super::register::takes_spares;
 use super::view::{Part, part};
+use super::{Reservation, fit};
 
 /// Whether a spare would be there for this LUN if it lost a member now; [`None`] for a LUN that takes
 /// no spares. Nothing is probed for it: what is written on a drive is looked at when it is needed.
@@ -19,6 +19,7 @@ pub fn coverage(
     (lun, array): (&Lun, &ArrayFacts),
     pool: &[PoolEntry],
     retired: &BTreeMap<DriveId, Retired>,
+    reserved: &[Reservation],
 ) -> Option<Coverage> {
     // What LVM lays a new leg on is in its volume group, and judged when LVM is asked.
     let of_lvm = array
@@ -27,19 +28,29 @@ pub fn coverage(
     if !takes_spares(array) || of_lvm {
         return None;
     }
-    let mut by: Vec<String> = array
+    let mut attached: Vec<String> = array
         .members
         .iter()
         .filter(|member| part(member) == Ok(Part::Spare))
         .map(|member| format!("/dev/{}", member.name))
         .collect();
     let mut unfit = Vec::new();
+    let mut fit = BTreeMap::new();
     for entry in pool {
         match serves(inventory, (lun, array), entry, retired) {
-            Ok(node) => by.push(node),
+            Ok(node) => drop(fit.insert(entry.id, node)),
             Err(why) => unfit.push(why),
         }
     }
+    for one in reserved {
+        for drive in one.withholds(&fit.keys().copied().collect()) {
+            fit.remove(&drive);
+            let lun = one.lun_name.clone();
+            unfit.push(Unfit::Reserved { lun });
+        }
+    }
+    attached.extend(fit.into_values());
+    let mut by = attached;
     by.sort();
     let covered = !by.is_empty();
     let reason = (!covered).then(|| shortfall(array, &unfit));
@@ -47,6 +58,7 @@ pub fn coverage(
         lun: lun.id,
         lun_name: array.name.clone(),
         covered,
+        reserves: false,
         by,
         reason,
         wants: wanted(inventory, array),
@@ -86,11 +98,13 @@ fn shortfall(array: &ArrayFacts, unfit: &[Unfit]) -> String {
     let distance = |unfit: &&Unfit| match unfit {
         Unfit::BlockSize { .. } => 0,
         Unfit::TooSmall { .. } => 1,
+        Unfit::Reserved { .. } => -1,
         Unfit::MemberElsewhere { .. } | Unfit::Dedicated { .. } => 3,
         _ => 2,
     };
     match unfit.iter().min_by_key(distance) {
         None => "there is no spare".to_owned(),
+        Some(Unfit::Reserved { lun }) => format!("the last spare is kept for {lun}"),
         Some(Unfit::BlockSize { array, .. }) => format!("needs {array}-byte sectors"),
         Some(Unfit::TooSmall { need_bytes, .. }) => format!("needs {need_bytes} bytes"),
         Some(Unfit::MemberElsewhere { array: other }) if *other == array.name => {

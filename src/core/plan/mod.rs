@@ -40,7 +40,10 @@ pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
 pub use recover::plan;
 pub use register::refuse_registration;
-pub use spare::{Candidate, Method, Need, Rejection, Source, Verdict, judge_spares, probes_wanted};
+pub use spare::{
+    Candidate, Method, Need, Rejection, Reservation, Source, Verdict, judge_spares, probes_wanted,
+    reservation,
+};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,8 @@ pub struct Context<'a> {
     /// The policy asks, and nobody else: only missing members are made good, no former member is erased
     /// that nobody has registered, and these drives are left out, each for its reason.
     pub aside: Option<&'a BTreeMap<DriveId, String>>,
+    /// What this LUN has to leave to others, unless a drive is named.
+    pub reserved: &'a [Reservation],
     /// Operation that plans; [`None`] for a dry run.
     pub op: Option<OpId>,
     /// Drives that this operation has already tried in vain: never taken again by it.

@@ -6,6 +6,7 @@
 
 mod judge;
 mod rank;
+mod reserve;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ use judge::Judge;
 use rank::survivors;
 
 pub(super) use rank::rank;
+pub use reserve::{Reservation, reservation};
 
 /// A drive's name and why it was not taken, as [`crate::Error::NoSpare`] lists them.
 pub type Rejection = (String, Unfit);
@@ -130,7 +132,7 @@ pub struct Need {
 
 /// Judges every drive that could take over, the best first, the rejected ones last. The order
 /// among those that fit: re-adds, attached spares, pool, former members that would be erased;
-/// among equals the best fit ([`rank`]). It does not depend on the order of the pool.
+/// among equals the best fit ([`rank`]). What is kept for others is rejected. It does not depend on the order of the pool.
 #[must_use]
 pub fn judge_spares(ctx: &Context<'_>, need: &Need) -> Vec<Candidate> {
     let judge = Judge { ctx: *ctx, need };
@@ -153,6 +155,7 @@ pub fn judge_spares(ctx: &Context<'_>, need: &Need) -> Vec<Candidate> {
             name,
         )
     });
+    reserve::keep_back(&mut found, ctx.reserved);
     let mut next = 0;
     for candidate in &mut found {
         let written = matches!(candidate.method, Method::Add | Method::WipeAndAdd);

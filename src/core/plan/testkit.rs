@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::view::{Part, part};
-use super::{Context, Plan, PoolEntry, Request, check, plan};
+use super::{Context, Plan, PoolEntry, Request, Reservation, check, plan};
 use crate::Error;
 use crate::action::Action;
 use crate::facts::{
@@ -79,6 +79,7 @@ pub(crate) struct World {
     pub(crate) retiring: BTreeSet<DriveId>,
     pub(crate) extend_groups: bool,
     pub(crate) aside: Option<BTreeMap<DriveId, String>>,
+    pub(crate) reserved: Vec<Reservation>,
     pub(crate) retired: BTreeMap<DriveId, Retired>,
     /// Devices made so far.
     devices: u32,
@@ -103,6 +104,7 @@ impl World {
             retiring: BTreeSet::new(),
             extend_groups: false,
             aside: None,
+            reserved: Vec::new(),
             retired: BTreeMap::new(),
             devices: 0,
             saved: BTreeMap::new(),
@@ -361,6 +363,7 @@ impl World {
             retired: &self.retired,
             extend_groups: self.extend_groups,
             aside: self.aside.as_ref(),
+            reserved: &self.reserved,
             op: self.op,
             tried: &self.tried,
             added: &self.added,

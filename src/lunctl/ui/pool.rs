@@ -22,6 +22,12 @@ pub(crate) fn coverage(all: &[Coverage]) -> String {
         let _ = write!(line, "; {} uncovered: {why}", one.lun_name);
     }
     let mut text = format!("\n{}", wrapped(&line));
+    let reserving = all.iter().filter(|one| one.reserves);
+    let names: Vec<&str> = reserving.map(|one| one.lun_name.as_str()).collect();
+    if !names.is_empty() {
+        let line = format!("the last spare that fits is kept for {}", names.join(", "));
+        text.push_str(&wrapped(&line));
+    }
     for one in all.iter().filter(|one| !one.covered) {
         let line = format!("to buy for {}: {}", one.lun_name, wanted(&one.wants));
         text.push_str(&wrapped(&line));
@@ -108,6 +114,7 @@ mod tests {
             lun: LunId::weak(name),
             lun_name: name.to_owned(),
             covered: reason.is_none(),
+            reserves: false,
             by: Vec::new(),
             reason: reason.map(str::to_owned),
             wants: DriveWanted {
@@ -125,6 +132,12 @@ mod tests {
             coverage(&all),
             "\ncovers 1 of 2 LUNs; md4 uncovered: needs 512-byte sectors\n\
              to buy for md4: 1 GiB (1073741824 bytes) or more, sectors of 512 bytes or less,\n  a hard disk\n"
+        );
+        let mut reserving = of("md0", None);
+        reserving.reserves = true;
+        assert_eq!(
+            coverage(&[reserving]),
+            "\ncovers 1 of 1 LUNs\nthe last spare that fits is kept for md0\n"
         );
         assert_eq!(coverage(&[]), "");
         assert_eq!(retired(&[]), "");

@@ -36,7 +36,7 @@ fn every_key_has_its_effect() {
         "[service]\nrescan_s = 120\nprogress_s = 2\ndeadline_s = 10\n[recovery]\nmode = \"notify\"\n\
          grace_s = 0\nverify_after = true\n[lvm]\nextend_groups = true\n[log]\nlevel = \"debug\"\n[operations]\nkeep_finished = 50\n[ledger]\n\
          keep_operations = 200\nkeep_events = 300\nkeep_days = 90\n[[lun]]\nmatch = \"md*\"\n\
-         mode = \"auto\"\ngrace_s = 3\npriority = -2\n[[lun]]\nmatch = \"vg/lv\"\n\
+         mode = \"auto\"\ngrace_s = 3\npriority = -2\nreserve = true\n[[lun]]\nmatch = \"vg/lv\"\n\
          [notify]\nprogram = \"/usr/local/bin/told\"\ndeadline_s = 5\n[prefail]\nmode = \"auto\"\nevents = 3\n\
          window_s = 600\n[[spare]]\n\
          match = \"/dev/disk/by-id/ata-*\"\nfor = \"md*\"\n[[spare]]\nmatch = \"/var/spare\"\n",
@@ -62,6 +62,7 @@ fn every_key_has_its_effect() {
             mode: AutoMode::Notify,
             grace_ms: 0,
             priority: 0,
+            reserve: false,
         },
         lun_rules: vec![
             LunRule {
@@ -69,6 +70,7 @@ fn every_key_has_its_effect() {
                 mode: Some(AutoMode::Auto),
                 grace_ms: Some(3_000),
                 priority: Some(-2),
+                reserve: Some(true),
             },
             LunRule {
                 matches: "vg/lv".to_owned(),

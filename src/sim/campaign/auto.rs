@@ -9,6 +9,7 @@ use lun_core::model::{AutoRule, AutoVerdict, Decision, Origin};
 use lun_core::policy::AutoMode;
 
 use super::random::Random;
+use super::reserve;
 use super::rig::Rig;
 use super::setting::plug_blank;
 use crate::world::Mode;
@@ -116,7 +117,7 @@ pub(super) fn mends_by_itself(rig: &mut Rig, name: &str) {
     }
     // Another array may be in greater danger and take them first.
     let all: u32 = rig.world.arrays.values().map(|a| a.degraded()).sum();
-    for _ in 0..all {
+    for _ in 0..all + reserve::kept(rig) {
         let number = rig.fresh_number();
         match rig.happens(|world| plug_blank(world, number)) {
             Ok(drive) => {

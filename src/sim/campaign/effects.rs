@@ -5,7 +5,7 @@ use lun_core::Error;
 use lun_core::action::Action;
 use lun_core::facts::Fact;
 use lun_core::id::LunId;
-use lun_core::machine::{ActId, Effect, Input, Machine, Reply, Token};
+use lun_core::machine::{ActId, Effect, Input, Machine, Record, Reply, Token};
 use lun_kernel::ScanRequest;
 
 use super::rig::{Event, Hung, Rig};
@@ -145,6 +145,9 @@ impl Rig {
             } => self.send(id, action, deadline_ms),
             Effect::Persist { id, record } => {
                 self.schedule(LEDGER_DEADLINE_MS, Event::WriteLate(id));
+                if let Record::Pool(entry) = &record {
+                    self.judge_claim(entry);
+                }
                 if self.ledger.tell(id, record) {
                     let ms = self.takes(self.pace.write_ms);
                     self.schedule(ms, Event::Write);

@@ -9,6 +9,7 @@ mod ledger;
 mod peace;
 mod raid_sets;
 mod random;
+mod reserve;
 mod rig;
 mod schedule;
 mod setting;
@@ -170,6 +171,7 @@ fn one(seed: u64, kind: Kind, tell: bool) -> Result<(Tally, Vec<String>), Box<Fa
     rig.policy.extend_groups = extend_groups;
     let mut auto = auto::Auto::drawn(seed, &mut rig);
     set_rules(seed, &mut rig.policy);
+    reserve::drawn(seed, &mut rig.policy);
     let mut agenda = schedule::Agenda::default();
     rig.pace = schedule::pace(&mut rig);
     rig.start();

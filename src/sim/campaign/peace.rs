@@ -4,6 +4,7 @@ use lun_core::id::LunId;
 use lun_core::machine::{Command, Machine};
 
 use super::raid_sets;
+use super::reserve;
 use super::rig::{Pace, Rig};
 use super::schedule::{Agenda, recoverable};
 use super::setting::plug_blank;
@@ -125,8 +126,9 @@ fn mend(rig: &mut Rig, name: &str) {
     }
     for attempt in 0..ATTEMPTS {
         let missing = rig.world.array(name).map_or(0, |a| a.degraded());
-        // A member that fails wants a spare as well.
-        for _ in 0..missing.max(1) {
+        // A member that fails wants a spare as well, and what others reserve is none.
+        let kept = if attempt == 0 { reserve::kept(rig) } else { 0 };
+        for _ in 0..missing.max(1) + kept {
             let number = rig.fresh_number();
             let set = rig.world.array(name).and_then(|a| a.dm.as_ref());
             let grows = set.is_some_and(|set| set.group().is_some())

@@ -174,6 +174,7 @@ impl Machine {
                 Some(Some(ruling)) => self.settle_on(id, ruling.into()),
                 Some(None) if !deep || self.is_stale(id) => look = true,
                 Some(None) => {
+                    self.note_reservations(id);
                     if let Some(judged) = self.judge(id) {
                         self.settle_on(id, judged);
                     }
@@ -231,9 +232,10 @@ impl Machine {
         self.auto.missing_since.remove(&id);
         self.auto.assembled.remove(&id);
         self.auto.aside.remove(&id);
+        self.reserved.remove(&id);
     }
 
-    fn settings_of(&self, id: LunId) -> Recovery {
+    pub(super) fn settings_of(&self, id: LunId) -> Recovery {
         let Some(entry) = self.luns.get(&id) else {
             return self.policy.recovery;
         };
@@ -440,6 +442,16 @@ impl Machine {
                 let why = "it failed while it was being filled";
                 aside.insert(*drive, why.to_owned());
             }
+        }
+        aside
+    }
+
+    /// As `aside_of`, without what waits for `other`: it has no claim on that against itself.
+    pub(super) fn relied_on_by_others(&self, id: LunId, other: LunId) -> BTreeMap<DriveId, String> {
+        let mut aside = self.aside_of(id);
+        let kept = self.auto.kept.iter();
+        for (drive, _) in kept.filter(|(_, (for_whom, _))| *for_whom == other) {
+            aside.remove(drive);
         }
         aside
     }

@@ -1,7 +1,7 @@
 //! Which of several drives is taken, and what is never taken.
 
 use super::super::testkit::{DISK, World, drive_id};
-use super::super::{Candidate, Need, Verdict, coverage, judge_spares};
+use super::super::{Candidate, Need, Reservation, Verdict, coverage, judge_spares, reservation};
 use crate::error::Unfit;
 use crate::facts::{Fact, Level};
 use crate::id::DriveId;
@@ -135,6 +135,7 @@ fn covered(world: &World) -> Option<String> {
         (&lun, world.array()),
         &world.pool,
         &world.retired,
+        &world.reserved,
     );
     found.and_then(|found| {
         assert_eq!(found.covered, found.reason.is_none());
@@ -170,7 +171,13 @@ fn an_attached_spare_covers_its_array_and_a_striped_one_needs_none() {
     assert_eq!(covered(&world), None);
     let world = World::new(Level::Raid0, 2);
     let lun = world.lun();
-    let found = coverage(&world.inventory, (&lun, world.array()), &[], &world.retired);
+    let found = coverage(
+        &world.inventory,
+        (&lun, world.array()),
+        &[],
+        &world.retired,
+        &[],
+    );
     assert_eq!(found, None);
 }
 
@@ -190,4 +197,99 @@ fn a_dedicated_drive_goes_first_where_it_belongs_and_nowhere_else() {
         unfit(&judged(&world, Some(drive_id("theirs"))), "theirs"),
         None
     );
+}
+
+fn kept(keep: usize, drives: &[&str]) -> Reservation {
+    Reservation {
+        lun_name: "md7".to_owned(),
+        drives: drives.iter().map(|name| drive_id(name)).collect(),
+        keep,
+    }
+}
+
+#[test]
+fn the_last_spare_that_fits_another_lun_is_left_to_it() {
+    let mut world = half_mirror();
+    let best = world.pooled("best", DISK);
+    world.pooled("next", 2 * DISK);
+    let lun = "md7".to_owned();
+    let reserved = Some(Unfit::Reserved { lun });
+    let spared = |world: &World, chosen| {
+        let found = judged(world, chosen);
+        let mut names: Vec<&str> = Vec::new();
+        for one in found.iter().filter(|one| one.fits()) {
+            names.push(if one.drive.name == "best" {
+                "best"
+            } else {
+                "next"
+            });
+        }
+        (
+            names.join(" "),
+            unfit(&found, "best"),
+            unfit(&found, "next"),
+        )
+    };
+    // Two fit it: one of them may be had, the best, and the other one stays.
+    world.reserved = vec![kept(1, &["best", "next"])];
+    let one = ("best".to_owned(), None, reserved.clone());
+    assert_eq!(spared(&world, None), one);
+    // Only the other one fits it.
+    world.reserved = vec![kept(1, &["next"])];
+    assert_eq!(spared(&world, None), one);
+    // The best is its last.
+    world.reserved = vec![kept(1, &["best"])];
+    let other = ("next".to_owned(), reserved.clone(), None);
+    assert_eq!(spared(&world, None), other);
+    // It misses two.
+    world.reserved = vec![kept(2, &["best", "next"])];
+    let none = (String::new(), reserved.clone(), reserved);
+    assert_eq!(spared(&world, None), none);
+    let why = covered(&world);
+    assert_eq!(why.as_deref(), Some("the last spare is kept for md7"));
+    // Who names a drive takes that upon himself.
+    assert_eq!(unfit(&judged(&world, Some(best)), "best"), None);
+    // What does not fit here stays by itself.
+    world.device_mut("next").logical_block_bytes = Fact::Known(4096);
+    world.reserved = vec![kept(1, &["best", "next"])];
+    assert_eq!(unfit(&judged(&world, None), "best"), None);
+    assert_eq!(covered(&world), None);
+}
+
+#[test]
+fn a_former_member_comes_back_whatever_is_kept_for_others() {
+    let mut world = World::new(Level::Raid1, 2);
+    world.former("d1", 90);
+    world.pooled("p", DISK);
+    world.reserved = vec![kept(1, &["d1", "p"])];
+    assert_eq!(names(&judged(&world, None)), ["d1", "p"]);
+    assert_eq!(unfit(&judged(&world, None), "d1"), None);
+}
+
+#[test]
+fn what_is_kept_is_what_a_lun_would_need() {
+    let of = |world: &World| {
+        world
+            .with(reservation)
+            .map(|found| (found.keep, found.drives.len()))
+    };
+    let mut world = World::new(Level::Raid1, 3);
+    assert_eq!(of(&world), None, "nothing is there to be kept");
+    world.pooled("a", DISK);
+    world.pooled("b", DISK);
+    world.pooled("small", DISK / 2);
+    assert_eq!(of(&world), Some((1, 2)));
+    world.pull("d1");
+    assert_eq!(of(&world), Some((1, 2)));
+    world.pull("d2");
+    assert_eq!(of(&world), Some((2, 2)));
+    world.attached_spare("s");
+    assert_eq!(of(&world), Some((1, 2)));
+    let mut whole = World::new(Level::Raid1, 2);
+    whole.pooled("a", DISK);
+    whole.attached_spare("s");
+    assert_eq!(of(&whole), None, "its own spare is enough");
+    let mut striped = World::new(Level::Raid0, 2);
+    striped.pooled("a", DISK);
+    assert_eq!(of(&striped), None);
 }
