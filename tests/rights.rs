@@ -71,6 +71,13 @@ pub(crate) const TABLE: &[Row] = &[
     row("Lun", "Explain", &[], ""),
     row("Lun", "Verify", &[], "scrub"),
     row("Lun", "Release", &[], "release"),
+    row("Lun", "QueryHints", &[], ""),
+    row(
+        "Lun",
+        "ApplyHints",
+        &["a{sv}", "1", "sRebuildPriority", "n", "0"],
+        "hints",
+    ),
     row("Lun", "QueryPlexes", &[], ""),
     row("Lun", "Describe", &[], ""),
     row("Lun", "GetIdentificationData", &[], ""),

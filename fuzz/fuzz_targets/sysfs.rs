@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = parse::sync_action("f", text);
     let _ = parse::last_sync_action("f", text);
     let _ = parse::sync_max("f", text);
+    let _ = parse::speed_limit("f", text);
     let _ = parse::sync_completed("f", text);
     let metadata = parse::metadata("f", text).ok();
     let _ = parse::level(text, metadata.as_ref());

@@ -67,6 +67,16 @@ pub enum Action {
     /// Writes 0 to `md/sync_min` and `max` to `md/sync_max`: a check that was stopped, and tools that
     /// check in parts, leave other bounds behind, and the next check would pass over the rest.
     WholeRange { array: String },
+    /// Writes how slow and how fast the kernel may sync the array (`md/sync_speed_min`,
+    /// `md/sync_speed_max`), KiB/s; [`None`] writes `system`.
+    SetSpeed {
+        array: String,
+        min: Option<u32>,
+        max: Option<u32>,
+    },
+    /// `mdadm --grow --bitmap`: gives the array an internal write-intent bitmap, or takes it away. Never
+    /// planned for an array that is not whole: a former member comes back by it.
+    SetBitmap { array: String, on: bool },
     /// Takes an array out of auto-read-only (`md/array_state` := `active`).
     MakeReadWrite { array: String },
     /// `mdadm --add-spare`: writes a spare superblock and binds the drive.
@@ -146,6 +156,8 @@ impl Action {
             Self::SetSync { array, .. }
             | Self::ClearResyncStart { array, .. }
             | Self::WholeRange { array }
+            | Self::SetSpeed { array, .. }
+            | Self::SetBitmap { array, .. }
             | Self::MakeReadWrite { array }
             | Self::AddSpare { array, .. }
             | Self::ReAdd { array, .. }
@@ -186,9 +198,19 @@ impl Action {
             | Self::DropVanished { .. }
             | Self::ClearResyncStart { .. }
             | Self::WholeRange { .. }
+            | Self::SetSpeed { .. }
+            | Self::SetBitmap { .. }
             | Self::MakeReadWrite { .. } => None,
         }
     }
+}
+
+/// A speed limit in words.
+fn speed(limit: Option<u32>) -> String {
+    limit.map_or_else(
+        || "the system's".to_owned(),
+        |kib_s| format!("{kib_s} KiB/s"),
+    )
 }
 
 /// In words, for the journal and for messages: what is done, to what.
@@ -206,6 +228,16 @@ impl fmt::Display for Action {
                 write!(f, "put off the pending resync of {array}")
             }
             Self::WholeRange { array } => write!(f, "have {array} checked from end to end"),
+            Self::SetSpeed { array, min, max } => write!(
+                f,
+                "set the sync speed of {array}: {} at least, {} at most",
+                speed(*min),
+                speed(*max)
+            ),
+            Self::SetBitmap { array, on } => {
+                let what = if *on { "give" } else { "take from" };
+                write!(f, "{what} {array} a write-intent bitmap")
+            }
             Self::MakeReadWrite { array } => write!(f, "make {array} writable"),
             Self::AddSpare { array, drive } => {
                 write!(f, "add /dev/{} to {array} as a spare", drive.name)

@@ -152,6 +152,30 @@ pub enum Position {
     At(u64),
 }
 
+/// `sync_speed_min` or `sync_speed_max`: a bound on how fast the kernel syncs an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpeedLimit {
+    /// What is in force, KiB/s.
+    pub kib_s: u32,
+    /// It is the array's own; otherwise it is the system's (`/proc/sys/dev/raid/speed_limit_*`).
+    pub local: bool,
+}
+
+impl SpeedLimit {
+    /// One of the system's, KiB/s.
+    #[must_use]
+    pub const fn system(kib_s: u32) -> Self {
+        let local = false;
+        Self { kib_s, local }
+    }
+
+    /// The array's own, KiB/s; [`None`] where it goes by the system's.
+    #[must_use]
+    pub fn own(self) -> Option<u32> {
+        self.local.then_some(self.kib_s)
+    }
+}
+
 /// The attributes that exist only while a personality with redundancy runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncFacts {
@@ -170,6 +194,10 @@ pub struct SyncFacts {
     pub sync_min: Fact<u64>,
     /// `sync_max`, sectors: where a check stands still; [`None`] for `max`.
     pub sync_max: Fact<Option<u64>>,
+    /// `sync_speed_min`: a sync is slowed for other I/O down to this and no further.
+    pub speed_min: Fact<SpeedLimit>,
+    /// `sync_speed_max`: a sync is never faster.
+    pub speed_max: Fact<SpeedLimit>,
 }
 
 /// `/proc/mdstat`'s entry of an array.

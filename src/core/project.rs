@@ -30,6 +30,8 @@ pub use slots::{
 pub struct ProjectContext<'a> {
     /// Recovery of this LUN is held by an administrator's cancel.
     pub held: bool,
+    /// `sRebuildPriority` as it was asked for.
+    pub rebuild_priority: u8,
     /// The spare pool.
     pub pool: &'a [PoolEntry],
     /// When the facts were read.
@@ -76,6 +78,8 @@ pub fn project(inventory: &Inventory, array: &ArrayFacts, ctx: &ProjectContext<'
         fault_tolerant: view.fault_tolerant.unwrap_or(false),
         redundancy,
         held: ctx.held,
+        rebuild_priority: ctx.rebuild_priority,
+        fast_crash_recovery: array.bitmap.known().copied(),
         auto_read_only: array.state == Fact::Known(ArrayState::ReadAuto)
             || array
                 .mdstat

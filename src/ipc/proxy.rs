@@ -168,6 +168,13 @@ pub trait Lun {
     #[zbus(allow_interactive_auth)]
     fn release(&self) -> Result<()>;
 
+    /// The hints in force (`IVdsLun::QueryHints`), under the names of `VDS_HINTS`.
+    fn query_hints(&self) -> Result<HashMap<String, zbus::OwnedVariant>>;
+
+    /// Other hints (`IVdsLun::ApplyHints`); see [`crate::HintOptions`].
+    #[zbus(allow_interactive_auth)]
+    fn apply_hints(&self, hints: Dict<'_>) -> Result<()>;
+
     /// The plexes (`IVdsLun::QueryPlexes`), as a JSON array of `lun_core::model::Plex`.
     fn query_plexes(&self) -> Result<String>;
 

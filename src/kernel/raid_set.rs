@@ -370,6 +370,8 @@ impl<'a> View<'a> {
             last_action: Fact::Unknown(silent()),
             sync_min: Fact::Unknown(silent()),
             sync_max: Fact::Unknown(silent()),
+            speed_min: Fact::Unknown(silent()),
+            speed_max: Fact::Unknown(silent()),
         })
     }
 

@@ -12,8 +12,8 @@ use lun_core::plan::{Explanation, Plan};
 use lun_ipc::names::{ASYNC_INTERFACE, BUS_NAME, op_path};
 use lun_ipc::proxy::{AsyncProxy, DriveProxy, LunProxy, ProviderProxy};
 use lun_ipc::{
-    CancelOptions, ClientError, Event, HistoryOptions, HistoryPage, HostView, OpHistory,
-    RecoverOptions, RemoteError, ReplaceOptions, SpareOptions,
+    CancelOptions, ClientError, Event, HintOptions, HistoryOptions, HistoryPage, HostView,
+    OpHistory, RecoverOptions, RemoteError, ReplaceOptions, SpareOptions,
 };
 use serde::de::DeserializeOwned;
 use zbus::fdo::{DBusProxy, PropertiesProxy};
@@ -195,6 +195,15 @@ impl Client {
         // One proxy for both calls: the name might be another LUN's by the second.
         let lun = self.lun_proxy(lun).await?;
         call(lun.release().await)?;
+        parse("Describe", &call(lun.describe().await)?)
+    }
+
+    /// Applies hints, if any; answers with the LUN as it then is.
+    pub(crate) async fn hints(&self, lun: &str, wish: HintOptions) -> Result<Lun, Failure> {
+        let lun = self.lun_proxy(lun).await?;
+        if wish != HintOptions::default() {
+            call(lun.apply_hints(wish.to_dict()).await)?;
+        }
         parse("Describe", &call(lun.describe().await)?)
     }
 

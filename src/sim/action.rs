@@ -141,6 +141,10 @@ impl World {
             Action::SetSync { array, word } => on_array(array, self.set_sync(array, *word)),
             Action::ClearResyncStart { array, .. } => on_array(array, self.clear_resync(array)),
             Action::WholeRange { array } => on_array(array, self.whole_range(array)),
+            Action::SetSpeed { array, min, max } => {
+                on_array(array, self.set_speed(array, *min, *max))
+            }
+            Action::SetBitmap { array, on } => on_array(array, self.set_bitmap(array, *on)),
             Action::MakeReadWrite { array } => on_array(array, self.make_read_write(array)),
             Action::AddSpare { array, drive } => self.add_spare(array, drive),
             Action::ReAdd { array, drive } => self.re_add(array, drive),
@@ -252,6 +256,32 @@ impl World {
         Ok(())
     }
 
+    fn set_speed(&mut self, name: &str, min: Option<u32>, max: Option<u32>) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if !array.has_sync() {
+            return Err(errno::ENOENT);
+        }
+        if min == Some(0) || max == Some(0) {
+            return Err(errno::EINVAL);
+        }
+        (array.speed_min, array.speed_max) = (min, max);
+        Ok(())
+    }
+
+    /// `md.c:update_array_info`: not while anything is to be done, a freeze included.
+    fn set_bitmap(&mut self, name: &str, on: bool) -> Result<(), i32> {
+        let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
+        if !array.has_sync() {
+            return Err(errno::EINVAL);
+        }
+        if array.sync.is_some() || array.frozen {
+            return Err(errno::EBUSY);
+        }
+        array.bitmap = on;
+        self.bump(name);
+        Ok(())
+    }
+
     fn make_read_write(&mut self, name: &str) -> Result<(), i32> {
         let array = self.arrays.get_mut(name).ok_or(errno::ENOENT)?;
         if array.mode != Mode::Running {
@@ -327,6 +357,8 @@ pub(crate) fn kernel_error(action: &Action, object: &str, errno: i32) -> Error {
         Action::SetSync { word, .. } => (format!("writing {}", word.as_str()), "sync_action"),
         Action::ClearResyncStart { .. } => ("writing none".to_owned(), "resync_start"),
         Action::WholeRange { .. } => ("writing 0".to_owned(), "sync_min"),
+        Action::SetSpeed { .. } => ("writing a speed".to_owned(), "sync_speed_max"),
+        Action::SetBitmap { .. } => ("changing the bitmap".to_owned(), ""),
         Action::MakeReadWrite { .. } => ("writing active".to_owned(), "array_state"),
         Action::AddSpare { .. } => ("adding a spare".to_owned(), ""),
         Action::ReAdd { .. } => ("re-adding a member".to_owned(), ""),

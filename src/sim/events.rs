@@ -314,6 +314,7 @@ impl World {
             Mode::Running
         };
         array.needed = true;
+        (array.speed_min, array.speed_max) = (None, None);
         array
             .members
             .retain(|m| self.devices.get(&m.dev).is_some_and(|d| d.present));

@@ -4,11 +4,24 @@ use std::collections::BTreeSet;
 
 use lun_core::facts::{
     ArrayFacts, ArrayState, DeviceFacts, Fact, Inventory, MdstatFacts, MdstatProgress, MemberFacts,
-    MemberState, Position, ProbeFacts, SuperblockFacts, SyncAction, SyncCompleted, SyncFacts,
+    MemberState, Position, ProbeFacts, SpeedLimit, SuperblockFacts, SyncAction, SyncCompleted,
+    SyncFacts,
 };
 use lun_kernel::ScanRequest;
 
 use crate::world::{Array, Device, KernelStyle, Member, Mode, SECTOR, World};
+
+/// `speed_limit_min` of a host that nobody has tuned, KiB/s.
+const SPEED_MIN: u32 = 1_000;
+/// `speed_limit_max`.
+const SPEED_MAX: u32 = 200_000;
+
+fn speed(own: Option<u32>, system: u32) -> SpeedLimit {
+    own.map_or(SpeedLimit::system(system), |kib_s| SpeedLimit {
+        kib_s,
+        local: true,
+    })
+}
 
 impl World {
     /// What a scan sees.
@@ -107,6 +120,8 @@ impl World {
             last_action: Fact::Known(array.last_action),
             sync_min: Fact::Known(array.sync_min),
             sync_max: Fact::Known(array.sync_max),
+            speed_min: Fact::Known(speed(array.speed_min, SPEED_MIN)),
+            speed_max: Fact::Known(speed(array.speed_max, SPEED_MAX)),
         }
     }
 

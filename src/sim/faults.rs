@@ -184,6 +184,7 @@ impl World {
         array.broken = false;
         array.requested = None;
         array.sync_min = 0;
+        (array.speed_min, array.speed_max) = (None, None);
         array.members.retain(|m| !m.faulty);
         if array.mode != Mode::Inactive {
             array.mode = Mode::Running;

@@ -173,6 +173,8 @@ impl Scenario {
             requested: None,
             sync_min: 0,
             sync_max: None,
+            speed_min: None,
+            speed_max: None,
             last_action: None,
             sync: None,
             mismatch_real: 0,

@@ -306,6 +306,11 @@ pub struct Array {
     pub sync_min: u64,
     /// Where syncs wait, sectors; [`None`] is `max`.
     pub sync_max: Option<u64>,
+    /// Its own least and greatest speed of a sync, KiB/s; [`None`] is the system's. They are kept and shown,
+    /// and slow nothing here.
+    pub speed_min: Option<u32>,
+    /// The greatest.
+    pub speed_max: Option<u32>,
     /// What ran last, or runs.
     pub last_action: Option<SyncAction>,
     /// Running sync thread.

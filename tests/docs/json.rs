@@ -286,6 +286,7 @@ fn every_verb_prints_what_the_page_says() {
             ("status md0", "status OP|LUN", 0),
             ("show md0", "show LUN", 0),
             ("release md0", "release LUN", 0),
+            ("hints md0 --rebuild-priority 12", "hints", 0),
         ] {
             page.holds(verb, &json(rig, line).await.exits(code).json());
             if verb == "recover" {

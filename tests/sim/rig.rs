@@ -89,6 +89,13 @@ impl Rig {
         result
     }
 
+    /// The daemon dies where it stands, and the kernel goes on for so long before it is started again.
+    pub(crate) fn down_for(&mut self, ms: u64) {
+        self.now_ms += ms;
+        let now = self.now_ms;
+        self.while_down(|world| world.advance_to(now));
+    }
+
     /// The power goes while something is being written, and comes back.
     pub(crate) fn power_cut(&mut self) {
         self.start_of_the_host(|world| {

@@ -69,6 +69,12 @@ impl Machine {
                 .get(&lun)
                 .is_some_and(|scan| *scan > self.scan.started)
         };
+        if lun.is_some_and(|lun| self.is_paced(lun)) {
+            // What ends that asks for the scan.
+            let scan = self.scan.started + 1;
+            self.pending.push(Pending { scan, ..call });
+            return;
+        }
         if lun.is_some_and(|lun| self.may_settle(lun) || stale(lun)) {
             // One re-read may settle the contradiction; and what was read while an action of ours was
             // under way tells nothing of its effect.
@@ -110,6 +116,9 @@ impl Machine {
             Command::Explain { lun } => self.explain(lun),
             Command::Release { lun } => return self.release(token, lun),
             Command::Light { drive, on } => return self.light(token, &drive, on),
+            Command::ApplyHints { lun, wish } => {
+                return self.apply_hints(token, call.caller, lun, wish);
+            }
             Command::SpareAdd { drive, force } => self.spare_add(&drive, force),
             Command::SpareRemove { drive } => self.spare_remove(&drive),
             Command::Refresh => {
@@ -211,7 +220,7 @@ impl Machine {
             return Err(Error::AnotherCall {
                 lun: context.array.name.clone(),
                 op: None,
-                doing: "its hold is being kept or lifted".to_owned(),
+                doing: "its hold or its hints are being applied".to_owned(),
             });
         }
         let plan = plan::plan(&request, &context)?;
@@ -533,6 +542,7 @@ const fn lun_of(command: &Command) -> Option<LunId> {
         | Command::Replace { lun, .. }
         | Command::Verify { lun }
         | Command::Explain { lun }
+        | Command::ApplyHints { lun, .. }
         | Command::Release { lun } => Some(*lun),
         Command::Cancel { .. }
         | Command::SpareAdd { .. }

@@ -429,6 +429,7 @@ impl Machine {
     pub(super) fn on_act_late(&mut self, id: ActId) {
         let Some(ActOwner::Op(op)) = self.acts.get(&id).cloned() else {
             self.light_late(id);
+            self.hints_late(id);
             return self.hold_act_late(id);
         };
         if let Some(Task {
@@ -445,7 +446,12 @@ impl Machine {
         let owner = self.acts.remove(&id);
         let lun = match &owner {
             Some(ActOwner::Op(op)) => self.ops.get(op).map(|op| op.lun),
-            Some(ActOwner::Release { lun, .. } | ActOwner::Reassert { lun }) => Some(*lun),
+            Some(
+                ActOwner::Release { lun, .. }
+                | ActOwner::Reassert { lun }
+                | ActOwner::Pace { lun, .. }
+                | ActOwner::Bitmap { lun },
+            ) => Some(*lun),
             Some(ActOwner::Light { .. }) | None => None,
         };
         if let Some(lun) = lun {
@@ -458,6 +464,8 @@ impl Machine {
             }
             Some(ActOwner::Reassert { lun }) => self.reasserted(lun, result),
             Some(ActOwner::Light { token, .. }) => self.lit(token, result),
+            Some(ActOwner::Pace { lun, .. }) => self.paced(lun, result),
+            Some(ActOwner::Bitmap { lun }) => self.bitmap_changed(lun, result),
             None => {}
         }
     }

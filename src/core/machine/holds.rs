@@ -104,7 +104,7 @@ impl Machine {
             Some((op, doing)) => Some((Some(op), doing)),
             None => self
                 .is_written_to(lun)
-                .then(|| (None, "its hold is being kept or lifted".to_owned())),
+                .then(|| (None, "its hold or its hints are being applied".to_owned())),
         };
         if let Some((op, doing)) = busy {
             let lun = array;
@@ -194,7 +194,13 @@ impl Machine {
         let (lun, asked) = match self.acts.get_mut(&id) {
             Some(ActOwner::Release { lun, token, .. }) => (*lun, token.take()),
             Some(ActOwner::Reassert { lun }) => (*lun, None),
-            Some(ActOwner::Op(_) | ActOwner::Light { .. }) | None => return,
+            Some(
+                ActOwner::Op(_)
+                | ActOwner::Light { .. }
+                | ActOwner::Pace { .. }
+                | ActOwner::Bitmap { .. },
+            )
+            | None => return,
         };
         let name = self.luns.get(&lun).map(|entry| entry.array.clone());
         let what = format!(
@@ -269,7 +275,10 @@ impl Machine {
     pub(super) fn is_written_to(&self, id: LunId) -> bool {
         self.acts.values().any(|owner| match owner {
             ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
-            ActOwner::Release { lun, .. } | ActOwner::Reassert { lun } => *lun == id,
+            ActOwner::Release { lun, .. }
+            | ActOwner::Reassert { lun }
+            | ActOwner::Pace { lun, .. }
+            | ActOwner::Bitmap { lun } => *lun == id,
             ActOwner::Light { .. } => false,
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::hints::HintWish;
 use crate::Error;
 use crate::action::Action;
 use crate::facts::{ArrayFacts, Inventory, MdstatFacts};
@@ -13,7 +14,7 @@ use crate::model::{
     RetiredDrive, Role,
 };
 use crate::op::{Caller, Op};
-use crate::plan::{Explanation, Plan, PoolEntry};
+use crate::plan::{Explanation, Hints, Plan, PoolEntry};
 use crate::policy::Policy;
 
 /// Ties a reply to the call that asked.
@@ -60,6 +61,8 @@ pub enum Command {
     Cancel { op: OpId, release_spare: bool },
     /// Ends a hold without a recovery of ours.
     Release { lun: LunId },
+    /// `IVdsLun::ApplyHints`.
+    ApplyHints { lun: LunId, wish: HintWish },
     /// `SetFlags(HOTSPARE)`: registers a drive in the pool.
     SpareAdd { drive: String, force: bool },
     /// `ClearFlags(HOTSPARE)`.
@@ -115,6 +118,9 @@ pub struct SeenLun {
     /// Commands that make it again, of a raid set with legs that lund has laid.
     #[serde(default)]
     pub recreate: Vec<String>,
+    /// What clients wish of it, and what of that is to be undone.
+    #[serde(default)]
+    pub hints: Hints,
 }
 
 /// A drive as the ledger remembers it.

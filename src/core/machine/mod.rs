@@ -12,6 +12,7 @@ mod cancel;
 mod coverage;
 mod exec;
 mod finish;
+mod hints;
 mod holds;
 mod io;
 mod ledger;
@@ -41,9 +42,10 @@ use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
 use crate::model::{Coverage, Lun, NotificationEvent, Retired};
 use crate::op::Op;
-use crate::plan::{PoolEntry, Reservation};
+use crate::plan::{Hints, PoolEntry, Reservation};
 use crate::policy::Policy;
 
+pub use hints::HintWish;
 pub use view::op_view;
 
 pub use io::{
@@ -65,6 +67,8 @@ struct Entry {
     healthy_at: Option<Wall>,
     /// As [`SeenLun::unproven`].
     unproven: bool,
+    /// As [`SeenLun::hints`].
+    hints: Hints,
     /// When the ledger was told of it last.
     recorded_at: Wall,
     /// How it was left when nobody looked, until it is known how it is now.
@@ -143,6 +147,7 @@ pub struct Machine {
     /// The first scan whose facts are newer than the last action on a LUN.
     facts_from: BTreeMap<LunId, u64>,
     next_id: u64,
+    tuning: hints::Tuning,
     told: told::Told,
     auto: auto::Auto,
     out: Vec<Effect>,
@@ -190,6 +195,7 @@ impl Machine {
             acts: BTreeMap::new(),
             facts_from: BTreeMap::new(),
             next_id: 0,
+            tuning: hints::Tuning::default(),
             told: told::Told::default(),
             auto: auto::Auto::default(),
             out: Vec::new(),
@@ -347,7 +353,7 @@ impl Machine {
         !self.progress_in_flight && self.tasks.values().any(Task::is_watching)
     }
 
-    /// What every step ends with: operations move on, holds are kept, the wanted scan starts.
+    /// What every step ends with: operations move on, holds and hints are kept, the wanted scan starts.
     fn settle(&mut self) {
         if !self.started {
             return;
@@ -357,6 +363,7 @@ impl Machine {
             self.advance(id);
         }
         self.keep_holds();
+        self.keep_pace();
         self.consider();
         if self.scan.wanted && !self.scan.in_flight {
             self.scan.wanted = false;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
-use super::{ActId, Command, Effect, Input, Machine, PersistId, Record, Token};
+use super::{ActId, Command, Effect, HintWish, Input, Machine, PersistId, Record, Token};
 use crate::Error;
 use crate::action::Action;
 use crate::facts::{Fact, Inventory, Level, Slot, SyncAction};
 use crate::id::{LunId, Mono, Now, OpId, Wall};
 use crate::model::OpView;
+use crate::plan::Hints;
 use crate::plan::testkit::{DISK, MD0, World};
 use crate::policy::Policy;
 
@@ -72,6 +73,8 @@ struct Desk {
     calls: BTreeSet<u64>,
     /// Intents that the ledger has answered and no act has followed yet.
     intended: Vec<Action>,
+    /// Hints as the ledger was told of them last.
+    hints: Hints,
     /// Operations as last shown.
     shown: BTreeMap<OpId, OpView>,
 }
@@ -139,10 +142,16 @@ impl Rig {
                 });
                 assert!(rival.is_none(), "{action:?} beside {rival:?}");
                 let intent = self.desk.intended.iter().position(|known| *known == action);
-                // Keeping and lifting a hold has its record already: the hold itself.
-                let of_a_hold = matches!(action, Action::SetSync { .. });
+                // Keeping and lifting a hold has its record already: the hold itself. What hints do
+                // is with the LUN.
+                let recorded = match &action {
+                    Action::SetSync { .. } => true,
+                    Action::SetSpeed { .. } => self.desk.hints.throttle.is_some(),
+                    Action::SetBitmap { on, .. } => self.desk.hints.bitmap == Some(*on),
+                    _ => false,
+                };
                 assert!(
-                    intent.is_some() || of_a_hold,
+                    intent.is_some() || recorded,
                     "{action:?} was not written down"
                 );
                 if let Some(at) = intent {
@@ -230,6 +239,23 @@ impl Rig {
         });
     }
 
+    /// Hints of all kinds, legal or not.
+    fn hint(&mut self, pick: usize) {
+        let priority = u8::try_from(pick % 19).unwrap_or(0);
+        let wish = HintWish {
+            rebuild_priority: Some(priority).filter(|number| *number < 18),
+            bitmap: [None, Some(true), Some(false)][pick % 3],
+        };
+        let lun = self.lun;
+        self.tokens += 1;
+        self.desk.calls.insert(self.tokens);
+        self.give(Input::Call {
+            token: Token(self.tokens),
+            caller: "test".into(),
+            command: Command::ApplyHints { lun, wish },
+        });
+    }
+
     fn answer_scan(&mut self, pick: usize) {
         if self.desk.scans == 0 {
             return;
@@ -262,8 +288,10 @@ impl Rig {
         let Some((id, record)) = self.desk.persists.pop_front() else {
             return;
         };
-        if let Record::Intent { action, .. } = record {
-            self.desk.intended.push(action);
+        match record {
+            Record::Intent { action, .. } => self.desk.intended.push(action),
+            Record::Lun(seen) if seen.id == self.lun => self.desk.hints = seen.hints,
+            _ => {}
         }
         let result = if well { Ok(()) } else { Err(trouble()) };
         self.give(Input::Persisted { id, result });
@@ -294,6 +322,7 @@ impl Rig {
             6 => self.answer_act(pick, false),
             7..=9 => self.answer_ledger(pick != 0),
             10 => self.answer_progress(fortune),
+            12 if pick % 3 == 0 => self.hint(pick),
             11 | 12 => self.call(pick),
             13 if pick % 4 == 0 => self.give(Input::Policy(Policy {
                 verify_after: pick % 8 == 0,

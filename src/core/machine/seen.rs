@@ -182,6 +182,7 @@ pub(super) fn seen(entry: &Entry, at: Wall, gone: bool) -> SeenLun {
         healthy_at: entry.healthy_at,
         unproven: entry.unproven,
         recreate: lun.recreate.clone(),
+        hints: entry.hints,
     }
 }
 

@@ -181,6 +181,10 @@ pub(super) enum ActOwner {
     },
     /// Freezes a held LUN again.
     Reassert { lun: LunId },
+    /// Writes speed limits; `late`: past its deadline.
+    Pace { lun: LunId, late: bool },
+    /// Changes the write-intent bitmap.
+    Bitmap { lun: LunId },
     /// Switches the light of this disk; without a token once the call was told that it takes long.
     Light { disk: String, token: Option<Token> },
 }

@@ -224,12 +224,14 @@ impl Machine {
     }
 
     fn arrive(&mut self, id: LunId, name: &str) {
-        let Some(lun) = self.projected(id, name) else {
+        let Some(mut lun) = self.projected(id, name) else {
             return;
         };
         let text = format!("{name} ({}) is {}", lun.level, describe(&lun));
         let left = self.gone.remove(&id);
+        lun.rebuild_priority = left.as_ref().map_or(0, |seen| seen.hints.rebuild_priority);
         let healthy_at = left.as_ref().and_then(|seen| seen.healthy_at);
+        let hints = left.as_ref().map(|seen| seen.hints).unwrap_or_default();
         let unproven = left.as_ref().is_some_and(|seen| seen.unproven);
         self.luns.insert(
             id,
@@ -239,6 +241,7 @@ impl Machine {
                 contradiction: None,
                 healthy_at,
                 unproven,
+                hints,
                 recorded_at: self.now.wall,
                 left,
             },
@@ -293,8 +296,10 @@ impl Machine {
 
     fn projected(&self, id: LunId, name: &str) -> Option<Lun> {
         let array = self.inventory.arrays.get(name)?;
-        let last_known = self.luns.get(&id).map(|entry| &entry.lun);
+        let entry = self.luns.get(&id);
+        let last_known = entry.map(|entry| &entry.lun);
         let context = ProjectContext {
+            rebuild_priority: entry.map_or(0, |entry| entry.hints.rebuild_priority),
             held: self.holds.contains_key(&id),
             pool: &self.pool,
             observed_at: self.now.wall,

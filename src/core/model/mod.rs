@@ -102,6 +102,12 @@ pub struct Lun {
     pub redundancy: Redundancy,
     /// Recovery is held by an administrator's cancel.
     pub held: bool,
+    /// `sRebuildPriority`, 0 to 15; 0: nobody has asked for one.
+    #[serde(default)]
+    pub rebuild_priority: u8,
+    /// It has a write-intent bitmap (`bFastCrashRecoveryRequired`); [`None`] when that is not known.
+    #[serde(default)]
+    pub fast_crash_recovery: Option<bool>,
     /// The array waits for its first write to become writable.
     pub auto_read_only: bool,
     /// The array is read-only by choice.

@@ -85,7 +85,7 @@ pub(super) fn never_possible(request: &Request, ctx: &Context<'_>) -> Result<(),
 }
 
 /// Why lund leaves this array to other tools.
-fn unsupported(ctx: &Context<'_>) -> Option<String> {
+pub(super) fn unsupported(ctx: &Context<'_>) -> Option<String> {
     if let Some(why) = &ctx.lun.unsupported {
         return Some(why.clone());
     }

@@ -9,6 +9,7 @@ mod dm;
 mod draft;
 mod explain;
 mod fit;
+mod hints;
 mod mend;
 #[cfg(test)]
 mod properties;
@@ -38,6 +39,10 @@ pub use coverage::coverage;
 pub use dm::{outlived, refuse_cancel};
 pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
+pub use hints::{
+    Hints, Limits, PRIORITY_MAX, Pace, Throttle, bitmap_step, limits, limits_of, pace,
+    refuse_priority,
+};
 pub use recover::plan;
 pub use register::refuse_registration;
 pub use spare::{

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::action::Action;
 use crate::facts::{
     ArrayFacts, ArrayState, DeviceFacts, Fact, IdentityKind, Inventory, Level, MdstatFacts,
-    MdstatProgress, MemberFacts, MemberState, Metadata, Position, ProbeFacts, Slot,
+    MdstatProgress, MemberFacts, MemberState, Metadata, Position, ProbeFacts, Slot, SpeedLimit,
     SuperblockFacts, SyncAction, SyncCompleted, SyncFacts,
 };
 use crate::id::{DevNo, DriveId, LunId, OpId, Wall};
@@ -345,6 +345,7 @@ impl World {
     pub(crate) fn lun(&self) -> Lun {
         let ctx = ProjectContext {
             held: self.held,
+            rebuild_priority: 0,
             pool: &self.pool,
             observed_at: Wall(0),
             last_known: None,
@@ -460,6 +461,8 @@ pub(crate) fn array(name: &str, level: Level, slots: u32, uuid: Uuid) -> ArrayFa
             last_action: Fact::Known(None),
             sync_min: Fact::Known(0),
             sync_max: Fact::Known(None),
+            speed_min: Fact::Known(SpeedLimit::system(1_000)),
+            speed_max: Fact::Known(SpeedLimit::system(200_000)),
         }),
         resync_start: Fact::Known(Position::Done),
         reshaping: Fact::Known(false),
@@ -484,6 +487,7 @@ pub(crate) fn words(plan: &Plan) -> Vec<String> {
         Action::ClearResyncStart { .. } => "clear resync_start".to_owned(),
         Action::WholeRange { .. } => "whole range".to_owned(),
         Action::MakeReadWrite { .. } => "rw".to_owned(),
+        Action::SetSpeed { .. } | Action::SetBitmap { .. } => action.to_string(),
         Action::AddSpare { drive, .. } => format!("add {}", drive.name),
         Action::ReAdd { drive, .. } => format!("re-add {}", drive.name),
         Action::FailMember { drive, .. } => format!("fail {}", drive.name),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::tests::{HALF, NO_POOL, array, member, seen, words};
 use super::*;
 use crate::facts::{
-    MdstatFacts, MemberFacts, MemberState, Position, Slot, SyncCompleted, SyncFacts,
+    MdstatFacts, MemberFacts, MemberState, Position, Slot, SpeedLimit, SyncCompleted, SyncFacts,
 };
 use crate::model::{Drive, DriveStatus, Health, LunStatus, Role};
 
@@ -82,6 +82,8 @@ fn any_sync() -> impl Strategy<Value = SyncFacts> {
             last_action: Fact::Known(None),
             sync_min: Fact::Known(0),
             sync_max: Fact::Known(None),
+            speed_min: Fact::Known(SpeedLimit::system(1_000)),
+            speed_max: Fact::Known(SpeedLimit::system(200_000)),
         })
 }
 

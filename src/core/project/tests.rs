@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::facts::{
-    DeviceFacts, IdentityKind, MdstatFacts, MemberFacts, MemberState, Position, Slot,
+    DeviceFacts, IdentityKind, MdstatFacts, MemberFacts, MemberState, Position, Slot, SpeedLimit,
     SyncCompleted, SyncFacts,
 };
 use crate::id::{DevNo, DriveId, LunId, OpId};
@@ -14,6 +14,7 @@ use crate::model::{DriveFlag, DriveStatus, Health, LunStatus, Role, Transition};
 
 pub(super) const NO_POOL: ProjectContext<'_> = ProjectContext {
     held: false,
+    rebuild_priority: 0,
     pool: &[],
     observed_at: Wall(5),
     last_known: None,
@@ -74,6 +75,8 @@ pub(super) fn array(level: Level, disks: u32, members: Vec<MemberFacts>) -> Arra
             last_action: Fact::Known(None),
             sync_min: Fact::Known(0),
             sync_max: Fact::Known(None),
+            speed_min: Fact::Known(SpeedLimit::system(1_000)),
+            speed_max: Fact::Known(SpeedLimit::system(200_000)),
         }),
         resync_start: Fact::Known(Position::Done),
         reshaping: Fact::Known(false),

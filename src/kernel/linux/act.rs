@@ -38,6 +38,12 @@ pub(crate) fn act(roots: &Roots, tools: &Tools, action: &Action) -> Result<(), E
             write_value(&md.join("sync_min"), "0")?;
             write_value(&md.join("sync_max"), "max")
         }
+        Action::SetSpeed { array, min, max } => {
+            let md = hand.md(array)?;
+            write_value(&md.join("sync_speed_min"), &speed(*min))?;
+            write_value(&md.join("sync_speed_max"), &speed(*max))
+        }
+        Action::SetBitmap { array, on } => hand.set_bitmap(array, *on),
         Action::MakeReadWrite { array } => hand.make_read_write(array),
         Action::AddSpare { array, drive } => hand.add_spare(array, drive),
         Action::ReAdd { array, drive } => hand.re_add(array, drive),
@@ -226,6 +232,31 @@ impl Hand<'_> {
         let (array, node) = (array.to_string_lossy(), node.to_string_lossy());
         let args = [array.as_ref(), option, node.as_ref()];
         self.tools.run(MDADM, &args).map(|_| ())
+    }
+
+    /// The last guard: a former member of an array that is not whole comes back by the bitmap alone, and what it
+    /// missed before there was one is in no bitmap.
+    fn set_bitmap(&self, array: &str, on: bool) -> Result<(), Error> {
+        let md = self.md(array)?;
+        if bitmap(&md) == Fact::Known(on) {
+            return Ok(());
+        }
+        let path = md.join("degraded");
+        let missing: u32 = parse::number(&path.display().to_string(), &text(&path)?)?;
+        if missing != 0 {
+            return Err(Error::LunNotReady {
+                lun: array.to_owned(),
+                why: format!("{missing} of its members are missing"),
+            });
+        }
+        let node = self.array_node(array)?;
+        let word = if on {
+            "--bitmap=internal"
+        } else {
+            "--bitmap=none"
+        };
+        let args = ["--grow", &node.to_string_lossy(), word];
+        self.tools.run(MDADM, &args).map(drop)
     }
 
     /// Node of an array that exists.
@@ -450,6 +481,11 @@ impl Hand<'_> {
             unfit: Unfit::Signature { found: left },
         })
     }
+}
+
+/// A speed as the kernel wants it.
+fn speed(limit: Option<u32>) -> String {
+    limit.map_or_else(|| "system".to_owned(), |kib_s| kib_s.to_string())
 }
 
 fn no_re_add(array: &str, why: &str) -> Error {

@@ -149,6 +149,8 @@ fn sync(md: &Path) -> Option<SyncFacts> {
         last_action: fact(&md.join("last_sync_action"), parse::last_sync_action),
         sync_min: fact(&md.join("sync_min"), parse::number),
         sync_max: fact(&md.join("sync_max"), parse::sync_max),
+        speed_min: fact(&md.join("sync_speed_min"), parse::speed_limit),
+        speed_max: fact(&md.join("sync_speed_max"), parse::speed_limit),
     })
 }
 

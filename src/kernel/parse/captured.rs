@@ -159,6 +159,7 @@ fn read_file(file: &str, text: &str, unset: bool) -> Result<(), Error> {
         "last_sync_action" => last_sync_action(file, text).map(drop),
         "sync_min" => number::<u64>(file, text).map(drop),
         "sync_max" => sync_max(file, text).map(drop),
+        "sync_speed_min" | "sync_speed_max" => speed_limit(file, text).map(drop),
         "sync_completed" => sync_completed(file, text).map(drop),
         "resync_start" | "recovery_start" => position(file, text).map(drop),
         "metadata_version" => metadata(file, text).map(drop),

@@ -35,7 +35,8 @@ pub use mdstat::{Mdstat, MdstatArray, MdstatMember, mdstat};
 pub use signatures::signatures;
 pub use sysfs::{
     array_state, bad_block_lines, bitmap_location, dev_number, last_sync_action, layout, level,
-    member_state, metadata, number, position, slot, sync_action, sync_completed, sync_max,
+    member_state, metadata, number, position, slot, speed_limit, sync_action, sync_completed,
+    sync_max,
 };
 pub use uevent::{Properties, udev_database, uevent};
 

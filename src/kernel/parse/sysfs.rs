@@ -2,7 +2,7 @@
 
 use lun_core::Error;
 use lun_core::facts::{
-    ArrayState, Level, MemberState, Metadata, Position, Slot, SyncAction, SyncCompleted,
+    ArrayState, Level, MemberState, Metadata, Position, Slot, SpeedLimit, SyncAction, SyncCompleted,
 };
 use lun_core::id::DevNo;
 
@@ -100,6 +100,22 @@ pub fn sync_max(source: &str, text: &str) -> Result<Option<u64>, Error> {
         "max" => Ok(None),
         other => number(source, other).map(Some),
     }
+}
+
+/// `md/sync_speed_min` and `md/sync_speed_max`: `N (local)` or `N (system)`, KiB/s.
+///
+/// # Errors
+/// On any other text.
+pub fn speed_limit(source: &str, text: &str) -> Result<SpeedLimit, Error> {
+    let wrong = || bad(source, text, "`N (local)` or `N (system)`");
+    let (kib_s, whose) = text.trim().split_once(' ').ok_or_else(wrong)?;
+    let local = match whose {
+        "(local)" => true,
+        "(system)" => false,
+        _ => return Err(wrong()),
+    };
+    let kib_s = kib_s.parse().map_err(|_| wrong())?;
+    Ok(SpeedLimit { kib_s, local })
 }
 
 /// `md/sync_completed`: `none`, `delayed`, or `done / total` in sectors.

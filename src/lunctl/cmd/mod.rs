@@ -4,6 +4,7 @@
 mod cancel;
 mod drives;
 mod events;
+mod hints;
 mod history;
 mod list;
 mod ops;
@@ -90,6 +91,7 @@ pub(crate) enum Command {
     Release(release::ReleaseArgs),
     Replace(replace::ReplaceArgs),
     Verify(verify::VerifyArgs),
+    Hints(hints::HintsArgs),
     Spare(spare::SpareArgs),
     Events(events::EventsArgs),
     History(history::HistoryArgs),
@@ -113,6 +115,7 @@ pub(crate) async fn run(command: &Command, client: &Client, ui: &Ui) -> Result<u
         Command::Release(args) => release::run(args, client, ui).await,
         Command::Replace(args) => replace::run(args, client, ui).await,
         Command::Verify(args) => verify::run(args, client, ui).await,
+        Command::Hints(args) => hints::run(args, client, ui).await,
         Command::Spare(args) => spare::run(args, client, ui).await,
         Command::Events(args) => events::run(args, client, ui).await,
         Command::History(args) => history::run(args, client, ui).await,

@@ -213,6 +213,10 @@ fn activity(lun: &Lun, text: &mut String) {
             ),
         ));
     }
+    if lun.rebuild_priority > 0 {
+        let priority = format!("{} of 15 (`lunctl hints`)", lun.rebuild_priority);
+        text.push_str(&field("priority", &priority));
+    }
     if lun.auto_read_only {
         text.push_str(&field(
             "read-only",

@@ -243,6 +243,8 @@ pub(super) fn words(action: &Action) -> String {
             format!("put off the resync of {array}, to be repaired once it is filled")
         }
         Action::WholeRange { array } => format!("have {array} checked from end to end"),
+        // Of hints, not of plans.
+        Action::SetSpeed { .. } | Action::SetBitmap { .. } => action.to_string(),
         Action::MakeReadWrite { array } => format!("make {array} writable"),
         Action::AddSpare { array, drive } => {
             format!("add {} to {array} as a spare", node(&drive.name))

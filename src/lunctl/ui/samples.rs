@@ -112,6 +112,8 @@ pub(crate) fn degraded() -> Lun {
             fatal_next: vec!["/dev/loop0".to_owned()],
         },
         held: false,
+        rebuild_priority: 0,
+        fast_crash_recovery: Some(true),
         auto_read_only: false,
         read_only: false,
         sync: SyncView {

@@ -1,19 +1,21 @@
 //! `org.lund.Vds1.Lun`.
 
+use std::collections::HashMap;
+
 use lun_core::Error;
 use lun_core::error::ObjectKind;
 use lun_core::id::LunId;
-use lun_core::machine::{Command, Reply};
+use lun_core::machine::{Command, HintWish, Reply};
 use lun_core::model::{Driver, Lun, LunStatus, VdsEnum};
 use lun_ipc::names::{SUB_SYSTEM_PATH, controller_path, drive_path, op_path, plex_path};
-use lun_ipc::{Options, RecoverOptions, ReplaceOptions};
+use lun_ipc::{HintError, HintOptions, Options, RecoverOptions, ReplaceOptions, hints_in_force};
 use serde::Serialize;
 use zbus::message::Header;
-use zbus::{Connection, ObjectPath, OwnedObjectPath, interface};
+use zbus::{Connection, ObjectPath, OwnedObjectPath, Variant, interface};
 
 use super::{
-    Result, Right, SharedContext, checked, json, no_object, not_supported, op_path_of, plan_of,
-    refused, unexpected, word,
+    CallError, Result, Right, SharedContext, checked, json, no_object, not_supported, op_path_of,
+    plan_of, refused, unexpected, word,
 };
 
 /// One LUN.
@@ -70,6 +72,21 @@ impl LunObject {
             with,
             dry_run,
         })
+    }
+}
+
+/// Why hints are not applied.
+fn unwelcome(lun: &str, error: HintError) -> CallError {
+    match error {
+        HintError::Option(error) => refused(error),
+        HintError::Priority(number) => Error::InvalidArgument {
+            what: format!("sRebuildPriority {number}"),
+            why: error.to_string(),
+        }
+        .into(),
+        HintError::Unsupported { field, why } => {
+            not_supported(lun, &format!("the hint {field}"), why)
+        }
     }
 }
 
@@ -195,6 +212,37 @@ impl LunObject {
                 &self.called()?,
                 command,
             )
+            .await
+            .map(drop)
+    }
+
+    /// The hints in force (`IVdsLun::QueryHints`), under the names of `VDS_HINTS`. A flag counts where its bit is
+    /// set in `ullHintMask`.
+    #[zbus(out_args("hints"))]
+    async fn query_hints(&self) -> Result<HashMap<&'static str, Variant<'static>>> {
+        self.look(|lun| hints_in_force(lun.rebuild_priority, lun.fast_crash_recovery))
+    }
+
+    /// Other hints (`IVdsLun::ApplyHints`), those that are given. `sRebuildPriority` (n): how fast operations sync,
+    /// 1 to 15, 8 as the kernel does by default, 0 for no wish. `bFastCrashRecoveryRequired` (b): a write-intent
+    /// bitmap, which `false` takes away. Any other wish is `VDS_E_NOT_SUPPORTED`.
+    async fn apply_hints(
+        &self,
+        hints: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<()> {
+        let name = self.called()?;
+        let hints = HintOptions::from_options(&hints).map_err(|error| unwelcome(&name, error))?;
+        let command = Command::ApplyHints {
+            lun: self.id,
+            wish: HintWish {
+                rebuild_priority: hints.rebuild_priority,
+                bitmap: hints.fast_crash_recovery,
+            },
+        };
+        self.context
+            .change(connection, &header, &[Right::Hints], &name, command)
             .await
             .map(drop)
     }
@@ -429,6 +477,12 @@ impl LunObject {
     #[zbus(property)]
     async fn held(&self) -> Result<bool> {
         self.look(|lun| lun.held)
+    }
+
+    /// `sRebuildPriority`, 0 to 15; 0: nobody has asked for one.
+    #[zbus(property)]
+    async fn rebuild_priority(&self) -> Result<i16> {
+        self.look(|lun| lun.rebuild_priority.into())
     }
 
     /// Read-only by choice.

@@ -24,11 +24,13 @@ pub enum Right {
     Refresh,
     /// Switch the lights of bays.
     Maintenance,
+    /// Change the hints of a LUN.
+    Hints,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Recover,
         Self::CancelOwn,
         Self::CancelOther,
@@ -38,6 +40,7 @@ impl Right {
         Self::Spare,
         Self::Refresh,
         Self::Maintenance,
+        Self::Hints,
     ];
 
     /// Its action of polkit.
@@ -53,6 +56,7 @@ impl Right {
             Self::Spare => "org.lund.Vds1.spare",
             Self::Refresh => "org.lund.Vds1.refresh",
             Self::Maintenance => "org.lund.Vds1.maintenance",
+            Self::Hints => "org.lund.Vds1.hints",
         }
     }
 

@@ -130,6 +130,11 @@ fn all_kinds() -> Vec<Record> {
         healthy_at: Some(Wall(4)),
         unproven: true,
         recreate: vec!["dmsetup create r".to_owned()],
+        hints: lun_core::plan::Hints {
+            rebuild_priority: 12,
+            throttle: None,
+            bitmap: Some(true),
+        },
     };
     vec![
         Record::Op(Box::new(op(1, true))),
