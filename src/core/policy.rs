@@ -26,6 +26,9 @@ pub struct Policy {
     pub prefail: PrefailRule,
     /// Drives that join the pool by themselves; of several rules that speak of a drive the first counts.
     pub spare_rules: Vec<SpareRule>,
+    /// Arrays that help each other out with attached spares, from `mdadm.conf`.
+    #[serde(default)]
+    pub spare_groups: Vec<SpareGroup>,
     /// Finished operations kept in memory and on the bus; 10 to 10 000.
     pub keep_finished: usize,
 }
@@ -139,6 +142,17 @@ impl Policy {
             })
     }
 
+    /// The spare group of the array with this identity and these names: the first one that names it.
+    #[must_use]
+    pub fn group_of(&self, id: LunId, names: &[&str]) -> Option<&str> {
+        let holds = |group: &&SpareGroup| {
+            let mut arrays = group.arrays.iter();
+            arrays.any(|array| array.is(id, names.iter().copied()))
+        };
+        let group = self.spare_groups.iter().find(holds)?;
+        Some(&group.name)
+    }
+
     /// The same policy with nothing that happens by itself.
     #[must_use]
     pub fn by_hand(mut self) -> Self {
@@ -159,6 +173,7 @@ impl Default for Policy {
             extend_groups: false,
             prefail: PrefailRule::default(),
             spare_rules: Vec::new(),
+            spare_groups: Vec::new(),
             keep_finished: 256,
         }
     }
@@ -213,6 +228,36 @@ impl SpareRule {
     pub fn speaks_of<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
         let pattern = WildMatch::new(&self.matches);
         names.into_iter().any(|name| pattern.matches(name))
+    }
+}
+
+/// Arrays with the same `spare-group` in `mdadm.conf`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpareGroup {
+    /// Its name.
+    pub name: String,
+    /// Which arrays are in it.
+    pub arrays: Vec<GroupedArray>,
+}
+
+/// An array as `mdadm.conf` names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GroupedArray {
+    /// Its UUID, in all orders of bytes that it may be written in. Where there is one, names do not count.
+    pub ids: Vec<LunId>,
+    /// Its names.
+    pub names: Vec<String>,
+}
+
+impl GroupedArray {
+    /// Whether it is the array with this identity and these names.
+    #[must_use]
+    pub fn is<'a>(&self, id: LunId, names: impl IntoIterator<Item = &'a str>) -> bool {
+        if !self.ids.is_empty() {
+            return self.ids.contains(&id);
+        }
+        let mut names = names.into_iter();
+        names.any(|name| self.names.iter().any(|own| own == name))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::notify::Notifier;
-use crate::{Bus, Error, Settings, config, logging, notify, run};
+use crate::{Bus, Error, Settings, config, logging, mdadm_conf, notify, run};
 
 /// Threads for blocking readings; one thread is left when nothing happens.
 const READERS: usize = 8;
@@ -60,8 +60,13 @@ pub struct Args {
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let config = config::load(&config_path(&args), args.config.is_some());
+    let config = load(
+        &config_path(&args),
+        args.config.is_some(),
+        is_simulated(&args),
+    );
     logging::start(config.log_level);
+    config.tell_warnings();
     stay_small();
     match start(&args, config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +75,25 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[cfg(feature = "sim")]
+const fn is_simulated(args: &Args) -> bool {
+    args.sim.is_some()
+}
+
+#[cfg(not(feature = "sim"))]
+const fn is_simulated(_args: &Args) -> bool {
+    false
+}
+
+/// The configuration, with what mdadm's own says of spares. A simulated machine has none of that.
+fn load(path: &Path, named: bool, simulated: bool) -> config::Config {
+    let config = config::load(path, named);
+    if simulated {
+        return config;
+    }
+    config.with_mdadm_conf(mdadm_conf::load(Path::new(mdadm_conf::ETC)))
 }
 
 fn config_path(args: &Args) -> PathBuf {
@@ -100,7 +124,7 @@ fn start(args: &Args, config: config::Config) -> Result<(), Error> {
             what: "signals cannot be received",
             source,
         })?;
-        let reloads = reloads(config_path(args), args.config.is_some());
+        let reloads = reloads(config_path(args), args.config.is_some(), is_simulated(args));
         let settings = Settings {
             config,
             reloads: reloads.map_err(|source| Error::Setup {
@@ -127,14 +151,18 @@ fn start(args: &Args, config: config::Config) -> Result<(), Error> {
 }
 
 /// The configuration, read anew at each SIGHUP and away from the loop: a file may be slow.
-fn reloads(path: PathBuf, named: bool) -> std::io::Result<mpsc::Receiver<config::Config>> {
+fn reloads(
+    path: PathBuf,
+    named: bool,
+    simulated: bool,
+) -> std::io::Result<mpsc::Receiver<config::Config>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let (read, reloads) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             notify::reloading();
             let path = path.clone();
-            let loading = tokio::task::spawn_blocking(move || config::load(&path, named));
+            let loading = tokio::task::spawn_blocking(move || load(&path, named, simulated));
             let config = match loading.await {
                 Ok(config) => config,
                 Err(error) => return tracing::error!("the configuration is read no more: {error}"),

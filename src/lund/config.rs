@@ -17,6 +17,7 @@ use toml::Spanned;
 
 use crate::hook;
 use crate::ledger::Retention;
+use crate::mdadm_conf::MdadmConf;
 
 /// Where the configuration is, unless the command line says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/lund/lund.toml";
@@ -44,6 +45,8 @@ pub struct Config {
     pub log_level: tracing::Level,
     /// Why the files are not in force; [`None`] when they are.
     pub error: Option<ConfigError>,
+    /// Lines of `mdadm.conf` that were passed over.
+    pub warnings: Vec<ConfigError>,
 }
 
 impl Default for Config {
@@ -54,6 +57,7 @@ impl Default for Config {
             notify: None,
             log_level: tracing::Level::INFO,
             error: None,
+            warnings: Vec::new(),
         }
     }
 }
@@ -187,6 +191,23 @@ pub fn load(path: &Path, named: bool) -> Config {
     }
 }
 
+impl Config {
+    /// Takes in what `mdadm.conf` says of spares.
+    #[must_use]
+    pub fn with_mdadm_conf(mut self, found: MdadmConf) -> Self {
+        self.policy.spare_groups = found.groups;
+        self.warnings = found.warnings;
+        self
+    }
+
+    /// Tells which lines were passed over.
+    pub fn tell_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("this line is passed over: {warning}");
+        }
+    }
+}
+
 /// What one file means, over the defaults; `path` is for the error.
 ///
 /// # Errors
@@ -218,7 +239,7 @@ fn try_load(path: &Path, named: bool) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> ConfigError {
     ConfigError {
         path: path.to_owned(),
         line: None,

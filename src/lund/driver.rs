@@ -260,6 +260,7 @@ impl Driver {
         } else {
             self.config_error.clear();
             logging::set_level(config.log_level);
+            config.tell_warnings();
             self.performer.retain(config.retention);
             self.performer.tell_by(config.notify.map(Hook::new));
             tell!(

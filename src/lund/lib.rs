@@ -12,6 +12,7 @@ pub mod handle;
 pub mod hook;
 pub mod ledger;
 pub mod logging;
+pub mod mdadm_conf;
 pub mod metrics;
 pub mod news;
 pub mod notify;

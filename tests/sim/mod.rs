@@ -7,6 +7,7 @@ mod cancel;
 mod found;
 mod found_sets;
 mod freezes;
+mod groups;
 mod hints;
 mod laid_legs;
 mod lives;

@@ -8,6 +8,7 @@ mod dm;
 mod dm_recover;
 mod dm_trouble;
 mod errors;
+mod groups;
 mod hints;
 pub(crate) mod lab;
 mod ledger;

@@ -297,6 +297,9 @@ impl Machine {
                 .filter(|op| op.origin == Origin::Policy)
                 .map(|op| self.left_aside(op.lun)),
             reserved: self.reserved.get(&lun).map_or(&[], Vec::as_slice),
+            loans: self.loans.get(&lun).map_or(&[], Vec::as_slice),
+            promised: &self.promised,
+            moved: op.map_or(&NONE, |op| &op.moved),
             op: op.map(|op| op.id),
             tried: op.map_or(&NONE, |op| &op.tried),
             added: op.map_or(&NONE, |op| &op.added),
@@ -335,6 +338,7 @@ impl Machine {
             targets: plan.targets.clone(),
             added: BTreeSet::new(),
             retiring: BTreeSet::new(),
+            moved: BTreeSet::new(),
             tried: BTreeSet::new(),
             percent: 0,
             started_at: self.now.wall,

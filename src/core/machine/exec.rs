@@ -30,16 +30,7 @@ impl Machine {
                     self.decide(id);
                 }
             }
-            Stage::Due { action } => {
-                // A hold that is being kept or lifted comes first: one action at a time.
-                if !self
-                    .ops
-                    .get(&id)
-                    .is_some_and(|op| self.is_written_to(op.lun))
-                {
-                    self.send(id, action);
-                }
-            }
+            Stage::Due { action } => self.send_due(id, action),
             Stage::Watching { since } => self.watch(id, since, due),
             Stage::Intent { .. } | Stage::Acting { .. } => {}
         }
@@ -229,10 +220,10 @@ impl Machine {
         if self.scrub_fell_short(id, array) {
             return;
         }
-        self.leave_aside(id);
         if let Some(lun) = self.ops.get(&id).map(|op| op.lun) {
             self.note_reservations(lun);
         }
+        self.leave_aside(id);
         let Some(op) = self.ops.get(&id) else { return };
         let Some(request) = self.effective_request(id) else {
             return self.complete(id, array);
@@ -346,6 +337,7 @@ impl Machine {
         self.puts_off_resync(id, &action);
         let array = lun.and_then(|lun| self.array_of(lun));
         let still = array.is_some_and(frozen);
+        let own = array.map(|array| array.name.clone());
         let outlived = array.map_or_else(Vec::new, |array| {
             plan::outlived(&self.inventory, array, &action)
         });
@@ -374,6 +366,12 @@ impl Machine {
             op.added.insert(drive.id);
         }
         op.retiring.extend(outlived);
+        if let Action::RemoveMember { array, drive } = &action
+            && Some(array) != own.as_ref()
+        {
+            // Out of the one array and not in the other yet: it is found again by this.
+            op.moved.insert(drive.id);
+        }
         let freezes = matches!(&action, Action::SetSync { word, .. } if *word == SyncWord::Frozen);
         op.work.froze |= freezes;
         // mdadm freezes around an add (`Manage.c:Manage_subdevs`), unless the array is frozen.
@@ -395,7 +393,7 @@ impl Machine {
         }
     }
 
-    fn send(&mut self, id: OpId, action: Action) {
+    pub(super) fn send(&mut self, id: OpId, action: Action) {
         let act = self.act(ActOwner::Op(id), action.clone());
         if let Some(task) = self.tasks.get_mut(&id) {
             task.acts += 1;

@@ -234,6 +234,7 @@ impl Machine {
         self.persist_op(id);
         self.auto.dirty = true;
         self.unclaim(id);
+        self.keep_moved(id);
         if after == OpState::Succeeded {
             self.retire_replaced(id);
         }

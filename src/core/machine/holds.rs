@@ -274,7 +274,10 @@ impl Machine {
     /// An action on this LUN is under way.
     pub(super) fn is_written_to(&self, id: LunId) -> bool {
         self.acts.values().any(|owner| match owner {
-            ActOwner::Op(op) => self.ops.get(op).is_some_and(|op| op.lun == id),
+            ActOwner::Op(op) => {
+                let own = self.ops.get(op).is_some_and(|op| op.lun == id);
+                own || self.other_acted_on(*op) == Some(id)
+            }
             ActOwner::Release { lun, .. }
             | ActOwner::Reassert { lun }
             | ActOwner::Pace { lun, .. }

@@ -42,7 +42,7 @@ use crate::facts::{ArrayFacts, Inventory};
 use crate::id::{DevNo, DriveId, LunId, Mono, Now, OpId, Wall};
 use crate::model::{Coverage, Lun, NotificationEvent, Retired};
 use crate::op::Op;
-use crate::plan::{Hints, PoolEntry, Reservation};
+use crate::plan::{Hints, Loan, PoolEntry, Reservation};
 use crate::policy::Policy;
 
 pub use hints::HintWish;
@@ -104,6 +104,10 @@ pub struct Machine {
     retired: BTreeMap<DriveId, Retired>,
     /// What each LUN has to leave to others, as of its last plan.
     reserved: BTreeMap<LunId, Vec<Reservation>>,
+    /// Spares of other arrays that each LUN may have, as of its last plan.
+    loans: BTreeMap<LunId, Vec<Loan>>,
+    /// Spares on their way from one array to another, and whose they are, as of the last plan.
+    promised: BTreeMap<DriveId, OpId>,
     /// Whether a spare is there for each LUN, by the facts of the last scan.
     coverage: BTreeMap<LunId, Coverage>,
     /// Errors of members that have not failed.
@@ -168,6 +172,8 @@ impl Machine {
             seen_drives: BTreeMap::new(),
             retired: BTreeMap::new(),
             reserved: BTreeMap::new(),
+            loans: BTreeMap::new(),
+            promised: BTreeMap::new(),
             coverage: BTreeMap::new(),
             prefail: prefail::Prefail::default(),
             ruled: pool_rules::Ruled::default(),

@@ -437,7 +437,7 @@ impl Machine {
     pub(super) fn deep_request(&self) -> (BTreeSet<DevNo>, BTreeSet<String>) {
         let mut named = BTreeSet::new();
         for op in self.ops.values().filter(|op| !op.state.is_finished()) {
-            named.extend(op.added.iter().copied());
+            named.extend(op.added.iter().chain(&op.moved).copied());
             named.extend(op.request.as_ref().and_then(Request::chosen));
         }
         let mut probe = BTreeSet::new();

@@ -48,6 +48,10 @@ pub struct Op {
     /// Members that it has copied in order to retire them.
     #[serde(default)]
     pub retiring: BTreeSet<DriveId>,
+    /// Spares of other arrays that it has taken out of them, or was about to. Until they are attached
+    /// nobody else has them.
+    #[serde(default)]
+    pub moved: BTreeSet<DriveId>,
     /// Drives that failed it.
     pub tried: BTreeSet<DriveId>,
     /// Highest percentage shown so far.

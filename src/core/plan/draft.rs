@@ -166,6 +166,15 @@ impl<'v, 'a> Draft<'v, 'a> {
                 "it is listed as faulty and was asked for by name",
             );
         }
+        if let Some(donor) = candidate.donor.clone() {
+            self.step(
+                Action::RemoveMember {
+                    array: donor,
+                    drive: drive.clone(),
+                },
+                "it is a spare there, and needed here",
+            );
+        }
         match candidate.method {
             Method::Start => {}
             Method::ReAdd { .. } => self.step(

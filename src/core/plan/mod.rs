@@ -46,8 +46,8 @@ pub use hints::{
 pub use recover::plan;
 pub use register::refuse_registration;
 pub use spare::{
-    Candidate, Method, Need, Rejection, Reservation, Source, Verdict, judge_spares, probes_wanted,
-    reservation,
+    Candidate, Loan, Method, Need, Rejection, Reservation, Source, Verdict, judge_spares,
+    probes_wanted, reservation,
 };
 
 /// What was asked for.
@@ -104,6 +104,12 @@ pub struct Context<'a> {
     pub aside: Option<&'a BTreeMap<DriveId, String>>,
     /// What this LUN has to leave to others, unless a drive is named.
     pub reserved: &'a [Reservation],
+    /// Spares of other arrays of its spare group that this LUN may have.
+    pub loans: &'a [Loan],
+    /// Spares that operations have taken out of other arrays, or were about to: nobody else takes them.
+    pub promised: &'a BTreeMap<DriveId, OpId>,
+    /// Spares that this operation has taken out of such arrays, or was about to.
+    pub moved: &'a BTreeSet<DriveId>,
     /// Operation that plans; [`None`] for a dry run.
     pub op: Option<OpId>,
     /// Drives that this operation has already tried in vain: never taken again by it.

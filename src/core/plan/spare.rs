@@ -4,6 +4,7 @@
 //! registered in the pool, former members of this very array, and a drive that was named in the
 //! call. A blank drive that merely is there is nobody's spare.
 
+mod group;
 mod judge;
 mod rank;
 mod reserve;
@@ -21,6 +22,7 @@ use super::{Context, PoolEntry, fit};
 use judge::Judge;
 use rank::survivors;
 
+pub use group::Loan;
 pub(super) use rank::rank;
 pub use reserve::{Reservation, reservation};
 
@@ -41,6 +43,8 @@ pub enum Source {
     Chosen,
     /// A physical volume of the volume group that the LUN lies in.
     VolumeGroup,
+    /// Attached as a spare to another array of its spare group.
+    SpareGroup,
 }
 
 /// How a drive would be taken in.
@@ -88,6 +92,9 @@ pub struct Candidate {
     pub method: Method,
     /// It is listed as faulty in the array and has to be removed from it first.
     pub listed: bool,
+    /// The array of the spare group from which it has to be taken first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub donor: Option<String>,
     /// Size, bytes.
     pub size_bytes: u64,
     /// What became of it.
@@ -131,7 +138,7 @@ pub struct Need {
 }
 
 /// Judges every drive that could take over, the best first, the rejected ones last. The order
-/// among those that fit: re-adds, attached spares, pool, former members that would be erased;
+/// among those that fit: re-adds, attached spares, pool, spares of the spare group, former members that would be erased;
 /// among equals the best fit ([`rank`]). What is kept for others is rejected. It does not depend on the order of the pool.
 #[must_use]
 pub fn judge_spares(ctx: &Context<'_>, need: &Need) -> Vec<Candidate> {
@@ -140,6 +147,7 @@ pub fn judge_spares(ctx: &Context<'_>, need: &Need) -> Vec<Candidate> {
     found.extend(judge.chosen());
     found.extend(ctx.pool.iter().filter_map(|entry| judge.pooled(entry)));
     found.extend(judge.former());
+    found.extend(judge.of_the_group());
     let survivors = survivors(ctx);
     let rank_of = |candidate: &Candidate| {
         let device = ctx.inventory.devices.get(&candidate.drive.dev)?;
@@ -220,7 +228,8 @@ const fn class(candidate: &Candidate) -> u8 {
     match (candidate.method, candidate.source) {
         (Method::ReAdd { .. }, _) => 0,
         (Method::Start, _) => 1,
-        (_, Source::Former) => 3,
+        (_, Source::Former) => 4,
+        (_, Source::SpareGroup) => 3,
         _ => 2,
     }
 }
@@ -244,6 +253,7 @@ fn candidate(
         source,
         method,
         listed: false,
+        donor: None,
         size_bytes: device.size_bytes,
         verdict: unfit.map_or(Verdict::Fits { rank: 0 }, Verdict::Rejected),
         reason,
@@ -288,6 +298,7 @@ fn absent(id: DriveId, name: &str, size_bytes: u64, source: Source, unfit: Unfit
         source,
         method: Method::Add,
         listed: false,
+        donor: None,
         size_bytes,
         reason: unfit.text(),
         verdict: Verdict::Rejected(unfit),
@@ -304,6 +315,7 @@ fn reason(source: Source, method: Method) -> String {
             "it was a member, and has to be erased and filled anew"
         }
         (Source::Former, _) => "it was a member and has been erased for this",
+        (Source::SpareGroup, _) => "it is a spare of its spare group",
         (_, Method::WipeAndAdd) => "it fits, and its owner agreed to lose what is on it",
         (Source::Chosen, _) => "it fits and was asked for",
         (_, _) => "it fits",

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::view::{Part, part};
-use super::{Context, Plan, PoolEntry, Request, Reservation, check, plan};
+use super::{Context, Loan, Plan, PoolEntry, Request, Reservation, check, plan};
 use crate::Error;
 use crate::action::Action;
 use crate::facts::{
@@ -80,6 +80,8 @@ pub(crate) struct World {
     pub(crate) extend_groups: bool,
     pub(crate) aside: Option<BTreeMap<DriveId, String>>,
     pub(crate) reserved: Vec<Reservation>,
+    pub(crate) loans: Vec<Loan>,
+    pub(crate) moved: BTreeSet<DriveId>,
     pub(crate) retired: BTreeMap<DriveId, Retired>,
     /// Devices made so far.
     devices: u32,
@@ -105,6 +107,8 @@ impl World {
             extend_groups: false,
             aside: None,
             reserved: Vec::new(),
+            loans: Vec::new(),
+            moved: BTreeSet::new(),
             retired: BTreeMap::new(),
             devices: 0,
             saved: BTreeMap::new(),
@@ -365,6 +369,9 @@ impl World {
             extend_groups: self.extend_groups,
             aside: self.aside.as_ref(),
             reserved: &self.reserved,
+            loans: &self.loans,
+            promised: &BTreeMap::new(),
+            moved: &self.moved,
             op: self.op,
             tried: &self.tried,
             added: &self.added,

@@ -187,6 +187,7 @@ pub(super) const fn source(source: Source) -> &'static str {
         Source::Former => "former member",
         Source::Chosen => "named by you",
         Source::VolumeGroup => "volume group",
+        Source::SpareGroup => "spare group",
     }
 }
 

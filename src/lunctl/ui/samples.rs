@@ -149,6 +149,7 @@ fn candidate(name: &str, size_bytes: u64, verdict: Verdict, reason: &str) -> Can
         source: Source::Pool,
         method: Method::Add,
         listed: false,
+        donor: None,
         size_bytes,
         verdict,
         reason: reason.to_owned(),

@@ -84,6 +84,7 @@ fn every_key_has_its_effect() {
             events: 3,
             window_ms: 600_000,
         },
+        spare_groups: Vec::new(),
         spare_rules: vec![
             SpareRule {
                 matches: "/dev/disk/by-id/ata-*".to_owned(),

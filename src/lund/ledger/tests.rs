@@ -40,6 +40,7 @@ fn op(id: u64, ended: bool) -> Op {
         targets: Vec::new(),
         added: Default::default(),
         retiring: Default::default(),
+        moved: Default::default(),
         tried: Default::default(),
         percent: 42,
         started_at: Wall(1_000),

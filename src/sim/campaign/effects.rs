@@ -183,6 +183,7 @@ impl Rig {
         {
             self.checks.wrong(format!("two actions at once: {action}"));
         }
+        self.judge_move(&action);
         self.tell(|| format!("    begins: {action}"));
         self.acts.insert(id, action);
         let ms = self.takes(self.pace.act_ms);

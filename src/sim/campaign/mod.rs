@@ -5,6 +5,7 @@
 mod auto;
 mod checks;
 mod effects;
+mod groups;
 mod ledger;
 mod peace;
 mod raid_sets;
@@ -172,10 +173,12 @@ fn one(seed: u64, kind: Kind, tell: bool) -> Result<(Tally, Vec<String>), Box<Fa
     let mut auto = auto::Auto::drawn(seed, &mut rig);
     set_rules(seed, &mut rig.policy);
     reserve::drawn(seed, &mut rig.policy);
+    groups::drawn(seed, &mut rig.policy);
     let mut agenda = schedule::Agenda::default();
     rig.pace = schedule::pace(&mut rig);
     rig.start();
     schedule::prepare(&mut rig);
+    groups::prepare(seed, &mut rig);
     for _ in 0..rig.random.between(6, 40) {
         // The next thing happens in the middle of the last more often than after it.
         let ms = match rig.random.below(10) {

@@ -18,7 +18,7 @@ use super::resume::ASSEMBLY_MS;
 use super::{Effect, Machine, Record};
 use crate::facts::{ArrayFacts, SyncAction};
 use crate::id::{DriveId, LunId, Mono, OpId, Wall};
-use crate::model::{Alternative, AutoRule, AutoVerdict, Decision, OpKind, Origin};
+use crate::model::{Alternative, AutoRule, AutoVerdict, Decision, Lun, OpKind, Origin};
 use crate::plan::{self, Plan, Request};
 use crate::policy::Recovery;
 use crate::project;
@@ -233,22 +233,14 @@ impl Machine {
         self.auto.assembled.remove(&id);
         self.auto.aside.remove(&id);
         self.reserved.remove(&id);
+        self.loans.remove(&id);
     }
 
     pub(super) fn settings_of(&self, id: LunId) -> Recovery {
         let Some(entry) = self.luns.get(&id) else {
             return self.policy.recovery;
         };
-        let lun = &entry.lun;
-        let mut names = vec![lun.name.as_str(), lun.device.as_str()];
-        for link in &lun.links {
-            names.push(link);
-            names.extend(
-                link.strip_prefix("/dev/")
-                    .map(|name| name.strip_prefix("md/").unwrap_or(name)),
-            );
-        }
-        self.policy.recovery_of(id, &names)
+        self.policy.recovery_of(id, &names(&entry.lun))
     }
 
     fn standing(&self, id: LunId) -> Option<Standing<'_>> {
@@ -489,6 +481,9 @@ impl Machine {
             }
         }
         self.auto.aside.insert(id, aside);
+        if waits {
+            self.keep_loans_of(id, &targets);
+        }
     }
 
     /// Drives that an operation of the policy leaves alone.
@@ -555,4 +550,17 @@ impl Machine {
             self.out.push(Effect::Decided(Box::new(decision)));
         }
     }
+}
+
+/// All that a LUN may be called in the configuration.
+pub(super) fn names(lun: &Lun) -> Vec<&str> {
+    let mut names = vec![lun.name.as_str(), lun.device.as_str()];
+    for link in &lun.links {
+        names.push(link);
+        names.extend(
+            link.strip_prefix("/dev/")
+                .map(|name| name.strip_prefix("md/").unwrap_or(name)),
+        );
+    }
+    names
 }

@@ -140,7 +140,10 @@ impl<'a> Judge<'a, '_> {
                 None => {
                     let registered = self.ctx.pool.iter().find(|entry| entry.id == device.id);
                     let own = fit::own_superblock(&self.ctx, device.dev).is_some();
-                    let wiped = registered.is_none() && self.ctx.added.contains(&device.id);
+                    // What comes from another array is judged with what that can spare.
+                    let wiped = registered.is_none()
+                        && self.ctx.added.contains(&device.id)
+                        && !self.ctx.moved.contains(&device.id);
                     if own || wiped {
                         found.push(self.judged(device, Source::Former, registered, false));
                     }
@@ -188,6 +191,9 @@ impl<'a> Judge<'a, '_> {
         if let Some(why) = ctx.aside.and_then(|aside| aside.get(&device.id)) {
             return Err(Unfit::SetAside { why: why.clone() });
         }
+        if let Some(unfit) = self.promised(device) {
+            return Err(unfit);
+        }
         self.kept_back(device, source, entry)?;
         if let Some(op) = entry.and_then(|entry| entry.claimed_by)
             && Some(op) != ctx.op
@@ -226,7 +232,7 @@ impl<'a> Judge<'a, '_> {
 
     /// What speaks against a drive by its past, and by the fate of those before it. Who names a drive
     /// takes that upon himself.
-    fn kept_back(
+    pub(super) fn kept_back(
         &self,
         device: &DeviceFacts,
         source: Source,
