@@ -7,4 +7,8 @@ for rules in 13-dm-disk 60-persistent-storage{,-dm} 63-md-raid-arrays 64-md-raid
     ln -sf /dev/null "/run/udev/rules.d/$rules.rules"
 done
 udevadm control --reload
+# Of what LVM would take for physical volumes it sees the drives of the scenarios that are made of them.
+cat >/etc/lvm/lvmlocal.conf <<'CONF'
+devices { global_filter = [ "a|^/dev/dm-9[0-9][0-9][0-9]$|", "r|.*|" ] }
+CONF
 exec /opt/lund/truth run --on linux "$@"

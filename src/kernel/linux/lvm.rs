@@ -22,6 +22,9 @@ use crate::raid_set;
 const LVM: &str = "lvm";
 /// Starts a service that lasts as long as a command.
 const SYSTEMD_RUN: &str = "systemd-run";
+/// LVM looks at every device, and not only where its file of hints says that physical volumes are: one that could not
+/// be read when that file was written is missing in it, also after it is back under its name (docs/kernel-notes.md).
+const LOOK: &str = "--nohints";
 /// It is there while systemd runs (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 /// Longer than anything that ends takes.
@@ -42,6 +45,7 @@ fn group(tools: &Tools, name: &str) -> Result<VolumeGroup, Error> {
     let report = |command: &str, fields: &str, more: &[&str]| {
         let form = [
             command,
+            LOOK,
             "--reportformat",
             "json",
             "--units",
@@ -109,6 +113,7 @@ struct Hand<'a> {
 
 impl Hand<'_> {
     fn run(&self, args: &[&str]) -> Result<(), Error> {
+        let args = &[args, &[LOOK]].concat();
         let service = Path::new(SYSTEMD).is_dir() && self.tools.find(SYSTEMD_RUN).is_some();
         let Some(lvm) = self.tools.find(LVM).filter(|_| service) else {
             return self.tools.run(LVM, args).map(|_| ());

@@ -192,13 +192,12 @@ impl World {
         if !self.lives_without(name, &lost) {
             return Err(lvm(&words, vg, lv, "Failed to replace faulty devices"));
         }
-        let mut replaced = BTreeSet::new();
-        for slot in &lost {
-            let Some(drive) = self.room_for_leg(name, vg, onto) else {
-                break;
-            };
+        let rooms = self.rooms_for_legs(name, vg, onto);
+        // Where there is room for some of them only, the last ones are replaced.
+        let without = lost.len().saturating_sub(rooms.len());
+        let replaced: BTreeSet<u32> = lost.iter().copied().skip(without).collect();
+        for (slot, drive) in replaced.iter().zip(rooms) {
             self.lay_in_slot(name, *slot, drive);
-            replaced.insert(*slot);
         }
         if !lost.is_empty() && replaced.is_empty() {
             let why = "Insufficient free space: Failed to replace faulty devices";
@@ -212,25 +211,28 @@ impl World {
         self.lv_reload(name, vg, lv, &words)
     }
 
-    /// A physical volume with room for a leg of this volume, and none of its legs.
-    fn room_for_leg(&self, name: &str, vg: &str, onto: &[Target]) -> Option<DriveId> {
-        let group = self.groups.get(vg)?;
-        let array = self.arrays.get(name)?;
-        let set = array.dm.as_ref()?;
+    /// Physical volumes with room for a leg of this volume, and none of its legs.
+    fn rooms_for_legs(&self, name: &str, vg: &str, onto: &[Target]) -> Vec<DriveId> {
+        let group = self.groups.get(vg);
+        let array = self.arrays.get(name);
+        let set = array.and_then(|array| array.dm.as_ref());
+        let (Some(group), Some(array), Some(set)) = (group, array, set) else {
+            return Vec::new();
+        };
         let need = leg_extents(array, group.extent_bytes);
-        let fits = |id: DriveId| {
-            let physical = group.physical.iter().find(|p| p.drive == id);
+        let fits = |id: &DriveId| {
+            let physical = group.physical.iter().find(|p| p.drive == *id);
             physical.is_some_and(|p| {
                 !self.is_missing(p)
                     && self.free_extents(vg, p) >= need
-                    && set.legs.iter().all(|leg| leg.drive != id)
+                    && set.legs.iter().all(|leg| leg.drive != *id)
             })
         };
-        let mut named = onto.iter().map(|drive| drive.id);
         if onto.is_empty() {
-            return group.physical.iter().map(|p| p.drive).find(|id| fits(*id));
+            let all = group.physical.iter().map(|p| p.drive);
+            return all.filter(fits).collect();
         }
-        named.find(|id| fits(*id))
+        onto.iter().map(|drive| drive.id).filter(fits).collect()
     }
 
     /// Puts a blank leg on this drive in place of the one in this slot.

@@ -8,6 +8,7 @@ use lun_core::id::NAMESPACE;
 use lun_kernel::ScanRequest;
 use uuid::Uuid;
 
+use super::bench_sets::GROUP;
 use super::observe::errno_name;
 use super::run::{Bench, Done};
 use super::script::{Create, Kind, Script, Step};
@@ -28,8 +29,8 @@ pub struct SimBench {
     spoiled: BTreeSet<String>,
     /// The array whose action blocks.
     blocked: Option<String>,
-    /// Its arrays are raid sets.
-    pub(super) sets: bool,
+    /// What its drives and arrays are.
+    pub(super) kind: Kind,
 }
 
 impl SimBench {
@@ -42,7 +43,7 @@ impl SimBench {
             world,
             spoiled: BTreeSet::new(),
             blocked: None,
-            sets: false,
+            kind: Kind::default(),
         }
     }
 
@@ -146,7 +147,7 @@ pub(super) fn told(result: Result<(), i32>) -> String {
 
 impl Bench for SimBench {
     fn furnish(&mut self, script: &Script) -> Result<(), String> {
-        self.sets = script.kind == Kind::Sets;
+        self.kind = script.kind;
         let mut scenario = Scenario::over(std::mem::take(&mut self.world));
         for (index, letter) in script.drives.chars().enumerate() {
             let name = letter.to_string();
@@ -169,7 +170,8 @@ impl Bench for SimBench {
         let name = self.array_name(array);
         let ok = Ok("ok".to_owned());
         match step {
-            Step::Create(spec) if self.sets => self.create_set(array, spec),
+            Step::Create(spec) if self.kind == Kind::Sets => self.create_set(array, spec),
+            Step::Create(spec) if self.kind == Kind::Volumes => self.create_volume(array, spec),
             Step::Create(spec) => self.create(array, spec),
             Step::Heal(drive) => self.heal(*drive),
             Step::Suspend => Ok(told(self.world.suspend_and_resume(&name))),
@@ -248,10 +250,15 @@ impl Bench for SimBench {
     }
 
     fn array_name(&self, array: char) -> String {
-        if self.sets {
-            return format!("mapper/{array}");
+        match self.kind {
+            Kind::Sets => format!("mapper/{array}"),
+            Kind::Volumes => format!("mapper/{GROUP}-{array}"),
+            _ => array.to_string(),
         }
-        array.to_string()
+    }
+
+    fn group(&self) -> String {
+        GROUP.to_owned()
     }
 
     fn leg(&mut self, drive: char) -> Result<Target, String> {

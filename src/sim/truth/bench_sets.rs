@@ -14,15 +14,45 @@ pub const META_SECTORS: u64 = 2048;
 /// Sectors that a bit of the bitmap stands for.
 pub const REGION_SECTORS: u64 = 1024;
 
+/// Name of the volume group.
+pub(super) const GROUP: &str = "vg";
+
 impl SimBench {
     pub(super) fn create_set(&mut self, array: char, spec: &Create) -> Result<String, String> {
-        let drives: Vec<String> = spec.members.chars().map(String::from).collect();
+        let drives = letters(&spec.members);
         let drives: Vec<&str> = drives.iter().map(String::as_str).collect();
         let (name, clean) = (array.to_string(), spec.clean);
         let style = self.world.style;
         self.world = Scenario::over(std::mem::take(&mut self.world))
             .style(style)
             .bare(&name, spec.level.clone(), &drives, LEG_MIB)
+            .md(|array| {
+                if !clean {
+                    array.resync_start = Some(0);
+                    array.really_dirty = true;
+                }
+            })
+            .build()?;
+        Ok("ok".to_owned())
+    }
+
+    pub(super) fn create_volume(&mut self, array: char, spec: &Create) -> Result<String, String> {
+        let group = format!("{}{}", spec.members, spec.spares);
+        let (legs, group) = (letters(&spec.members), letters(&group));
+        let legs: Vec<&str> = legs.iter().map(String::as_str).collect();
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        let style = self.world.style;
+        let clean = spec.clean;
+        self.world = Scenario::over(std::mem::take(&mut self.world))
+            .style(style)
+            .group(GROUP, &group)
+            .volume(
+                GROUP,
+                &array.to_string(),
+                spec.level.clone(),
+                &legs,
+                LEG_MIB,
+            )
             .md(|array| {
                 if !clean {
                     array.resync_start = Some(0);
@@ -83,4 +113,8 @@ impl SimBench {
             id: device.id,
         })
     }
+}
+
+fn letters(text: &str) -> Vec<String> {
+    text.chars().map(String::from).collect()
 }

@@ -47,6 +47,9 @@ pub trait Bench {
     /// Kernel name of an array.
     fn array_name(&self, array: char) -> String;
 
+    /// Name of the volume group.
+    fn group(&self) -> String;
+
     /// A drive as actions name it.
     ///
     /// # Errors
@@ -276,6 +279,15 @@ fn action(bench: &mut dyn Bench, current: char, step: &Step) -> Result<Option<Ac
             drive: bench.metadata(*drive)?,
         },
         Step::DropTable => Action::DropTable { array },
+        Step::RepairVolume => Action::RepairVolume {
+            array,
+            onto: Vec::new(),
+        },
+        Step::Extend(drive) => Action::ExtendGroup {
+            array,
+            group: bench.group(),
+            drive: bench.target(*drive)?,
+        },
         _ => return Ok(None),
     }))
 }

@@ -17,6 +17,16 @@ pub enum Kind {
     Scsi,
     /// Mapped devices, and the arrays are raid sets of device-mapper whose legs lie on them.
     Sets,
+    /// The same, and the sets are volumes of LVM, of whose group members and spares are physical volumes.
+    Volumes,
+}
+
+impl Kind {
+    /// Whether the arrays are raid sets of device-mapper.
+    #[must_use]
+    pub const fn is_raid_set(self) -> bool {
+        matches!(self, Self::Sets | Self::Volumes)
+    }
 }
 
 /// An array as a scenario makes it.
@@ -118,6 +128,10 @@ pub enum Step {
     Forget(char),
     /// Port: drops a second table and what was laid in vain.
     DropTable,
+    /// Port: has LVM replace the failed legs of a volume, wherever there is room.
+    RepairVolume,
+    /// Port: adds a drive to the volume group.
+    Extend(char),
     /// An administrator suspends a set and resumes it.
     Suspend,
     /// An administrator sends a set a message.
@@ -187,6 +201,7 @@ fn describe(script: &mut Script, line: &str, words: &[&str]) -> Option<()> {
                 "parts" => Kind::Parts,
                 "scsi" => Kind::Scsi,
                 "sets" => Kind::Sets,
+                "volumes" => Kind::Volumes,
                 _ => return None,
             };
         }
@@ -224,6 +239,7 @@ fn step(words: &[&str]) -> Option<Step> {
         ["suspend"] => Step::Suspend,
         ["load"] => Step::Load,
         ["drop-table"] => Step::DropTable,
+        ["lv-repair"] => Step::RepairVolume,
         ["readonly"] => Step::Readonly,
         ["ended"] => Step::Ended,
         ["go"] => Step::Go,
@@ -251,6 +267,7 @@ fn on_drive(verb: &str, drive: char) -> Option<Step> {
         "heal" => Step::Heal(drive),
         "revive" => Step::Revive(drive),
         "forget" => Step::Forget(drive),
+        "extend" => Step::Extend(drive),
         _ => return None,
     })
 }

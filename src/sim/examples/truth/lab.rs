@@ -1,10 +1,12 @@
 //! The real bench: this machine's kernel behind lund's own adapter.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lun_core::Error;
@@ -17,6 +19,7 @@ use lun_sim::truth::{BLOCK_BYTES, Bench, Done, META_SECTORS, Step, observe};
 
 use crate::parts::{self, Drive, alone, tool, tool_any};
 use crate::sets::{self, Leg};
+use crate::volumes;
 
 /// For so long nothing must have changed before the machine counts as at rest: that nothing
 /// happens has no event that could be waited for.
@@ -26,7 +29,7 @@ const REST_HUNG: Duration = Duration::from_secs(1);
 /// Between two looks; twice that at a set, of which every superblock is read.
 const TICK: Duration = Duration::from_millis(50);
 /// Nothing takes longer, even emulated.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// An action that takes longer while a drive hangs waits for it.
 const BLOCKS: Duration = Duration::from_secs(3);
 /// Chunk of striped levels, KiB: so small that 6.1's raid10 does not skip a resync
@@ -44,6 +47,10 @@ pub(crate) struct Lab {
     kind: Kind,
     /// Both devices of each leg that sets are made with: metadata, then data.
     pub(crate) legs: Vec<Leg>,
+    /// Which drive each leg of a volume was last seen on: one without its drive lies on nothing.
+    pub(crate) lay_on: RefCell<BTreeMap<String, char>>,
+    /// LVM has every physical volume open while one of its tools is at work: one such scenario at a time.
+    turn: Option<MutexGuard<'static, ()>>,
     hung: bool,
     blocked: Option<Receiver<Result<(), Error>>>,
     written: u8,
@@ -66,6 +73,8 @@ impl Lab {
             small: String::new(),
             kind: Kind::default(),
             legs: Vec::new(),
+            lay_on: RefCell::default(),
+            turn: None,
             hung: false,
             blocked: None,
             written: 0,
@@ -74,7 +83,7 @@ impl Lab {
 
     /// Stops the arrays and takes the drives away.
     pub(crate) fn clean_up(&mut self) -> Result<(), String> {
-        if self.kind == Kind::Sets {
+        if self.kind.is_raid_set() {
             self.remove_sets()?;
             return parts::unmake(self.id, self.kind, &self.drives);
         }
@@ -100,8 +109,10 @@ impl Lab {
     }
 
     fn node(&self, array: char) -> String {
-        if self.kind == Kind::Sets {
-            return self.set_node(array);
+        match self.kind {
+            Kind::Sets => return self.set_node(array),
+            Kind::Volumes => return format!("/dev/mapper/{}", self.volume_name(array)),
+            _ => {}
         }
         format!("/dev/{}", self.array_name(array))
     }
@@ -280,7 +291,7 @@ impl Lab {
         let mapping = self.drive(letter)?.mapping.as_ref();
         let mapping = mapping.ok_or("it is no mapped device")?;
         let table = format!("0 {} error", self.bytes(letter) / 512);
-        if self.kind == Kind::Sets {
+        if self.kind.is_raid_set() {
             return sets::swap(mapping, &table);
         }
         tool("udevadm", &["settle"])?;
@@ -374,6 +385,9 @@ fn told(result: std::io::Result<()>) -> String {
 
 impl Bench for Lab {
     fn furnish(&mut self, script: &Script) -> Result<(), String> {
+        if script.kind == Kind::Volumes {
+            self.turn = Some(volumes::turn());
+        }
         {
             let _alone = alone();
             self.kind = script.kind;
@@ -411,6 +425,7 @@ impl Bench for Lab {
         let done = |result: Result<String, String>| result.map(|_| "ok".to_owned());
         match step {
             Step::Create(spec) if self.kind == Kind::Sets => self.create_set(array, spec),
+            Step::Create(spec) if self.kind == Kind::Volumes => self.create_volume(array, spec),
             Step::Heal(letter) => done(self.heal(*letter)),
             Step::Suspend => self.suspend(array),
             Step::Message(word) => self.message(array, *word),
@@ -491,8 +506,10 @@ impl Bench for Lab {
     }
 
     fn array_name(&self, array: char) -> String {
-        if self.kind == Kind::Sets {
-            return format!("mapper/{}", self.set_name(array));
+        match self.kind {
+            Kind::Sets => return format!("mapper/{}", self.set_name(array)),
+            Kind::Volumes => return format!("mapper/{}", self.volume_name(array)),
+            _ => {}
         }
         let number = 100 + 2 * self.id + usize::from(array != 'x');
         format!("md{number}")
@@ -503,7 +520,14 @@ impl Bench for Lab {
         target.ok_or_else(|| format!("{drive} was never seen"))
     }
 
+    fn group(&self) -> String {
+        self.group_name()
+    }
+
     fn leg(&mut self, drive: char) -> Result<Target, String> {
+        if self.kind == Kind::Volumes {
+            return self.volume_leg(drive);
+        }
         self.leg_target(drive)
     }
 
@@ -519,7 +543,8 @@ impl Bench for Lab {
             .find(|leg| leg.names.iter().any(|part| part == name));
         let letter = drive
             .map(|d| d.letter)
-            .or_else(|| leg.map(|leg| leg.letter));
+            .or_else(|| leg.map(|leg| leg.letter))
+            .or_else(|| self.letter_below(name));
         letter.map_or_else(|| name.to_owned(), |letter| letter.to_string())
     }
 
@@ -556,7 +581,7 @@ impl Bench for Lab {
             if Instant::now() > until {
                 return Err(format!("the machine does not come to rest: {last:?}"));
             }
-            std::thread::sleep(if self.kind == Kind::Sets {
+            std::thread::sleep(if self.kind.is_raid_set() {
                 TICK * 2
             } else {
                 TICK

@@ -12,6 +12,7 @@
 mod lab;
 mod parts;
 mod sets;
+mod volumes;
 
 use std::process::ExitCode;
 use std::sync::Mutex;

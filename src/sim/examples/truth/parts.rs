@@ -9,7 +9,7 @@ use lun_core::action::Target;
 use lun_sim::truth::DRIVE_BYTES;
 use lun_sim::truth::script::Kind;
 
-use crate::sets;
+use crate::{sets, volumes};
 
 /// Where the files of the drives lie: memory.
 pub(crate) const STORE: &str = "/srv/mem/truth";
@@ -94,7 +94,8 @@ pub(crate) fn make(
             .iter()
             .map(|letter| looped(&folder, *letter, bytes(*letter)))
             .collect(),
-        Kind::Sets => sets::drives(id, &folder, &letters, &bytes),
+        Kind::Sets => sets::drives(id, &folder, &letters, &bytes, &sets::FAMILY),
+        Kind::Volumes => sets::drives(id, &folder, &letters, &bytes, &volumes::FAMILY),
         Kind::Mapped => letters
             .iter()
             .map(|letter| mapped(id, &folder, *letter, bytes(*letter)))
@@ -218,7 +219,7 @@ fn scsi(folder: &Path, letters: &[char]) -> Result<Vec<Drive>, String> {
 /// Takes the drives away again.
 pub(crate) fn unmake(id: usize, kind: Kind, drives: &[Drive]) -> Result<(), String> {
     // Those of sets went with the sets.
-    for drive in drives.iter().filter(|_| kind != Kind::Sets) {
+    for drive in drives.iter().filter(|_| !kind.is_raid_set()) {
         if let Some(mapping) = &drive.mapping {
             tool("dmsetup", &["remove", "--retry", mapping])?;
         }

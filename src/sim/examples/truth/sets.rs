@@ -11,6 +11,7 @@ use lun_sim::truth::{Bench, DRIVE_BYTES, LEG_MIB, META_SECTORS, REGION_SECTORS, 
 
 use crate::lab::Lab;
 use crate::parts::{Drive, looped, tool, tool_any};
+use crate::volumes;
 
 /// Sectors of a leg's data.
 const DATA_SECTORS: u64 = (LEG_MIB << 20) / 512;
@@ -24,6 +25,21 @@ const MINORS: (usize, usize) = (4000, 32);
 /// Of these the first number of the legs, and that of the set.
 const LEG: usize = 8;
 const SET: usize = 31;
+
+/// How the mappings of drives are called.
+#[derive(Debug)]
+pub(crate) struct Family {
+    /// First word of their names.
+    pub(crate) stem: &'static str,
+    /// What their numbers are more than those of sets.
+    pub(crate) minors: usize,
+}
+
+/// Those that raid sets of dmsetup lie on.
+pub(crate) const FAMILY: Family = Family {
+    stem: "truth",
+    minors: 0,
+};
 
 /// A leg that a set is made with.
 #[derive(Debug)]
@@ -56,17 +72,22 @@ pub(crate) fn drives(
     folder: &Path,
     letters: &[char],
     bytes: &dyn Fn(char) -> u64,
+    family: &Family,
 ) -> Result<Vec<Drive>, String> {
     let whole = letters.iter().map(|letter| bytes(*letter)).sum();
     let below = looped(folder, 'a', whole)?;
     let (mut drives, mut devices, mut at) = (Vec::new(), Vec::new(), 0);
     for (index, letter) in letters.iter().enumerate() {
-        let (mapping, sectors) = (format!("truth-{id}-{letter}"), bytes(*letter) / 512);
+        let (mapping, sectors) = (
+            format!("{}-{id}-{letter}", family.stem),
+            bytes(*letter) / 512,
+        );
         let table = format!("0 {sectors} linear {} {at}", below.node());
-        devices.push(concise(&mapping, minor(id, index), &table));
+        let number = family.minors + minor(id, index);
+        devices.push(concise(&mapping, number, &table));
         drives.push(Drive {
             letter: *letter,
-            name: format!("dm-{}", minor(id, index)),
+            name: format!("dm-{number}"),
             at,
             mapping: Some(mapping),
             ..below.clone()
@@ -166,11 +187,20 @@ impl Lab {
     pub(crate) fn remove_sets(&self) -> Result<(), String> {
         tool("udevadm", &["settle"])?;
         let all = tool("dmsetup", &["ls"])?;
-        let own = format!("truth-{}-", self.id);
+        let own = [
+            format!("{}-{}-", FAMILY.stem, self.id),
+            format!("{}-{}-", volumes::FAMILY.stem, self.id),
+            format!("{}-", self.group_name()),
+        ];
         let names = all.lines().filter_map(|line| line.split('\t').next());
-        let mut names: Vec<&str> = names.filter(|name| name.starts_with(&own)).collect();
+        let ours = |name: &&str| own.iter().any(|own| name.starts_with(own));
+        let mut names: Vec<&str> = names.filter(ours).collect();
+        let volumes = ['x', 'y'].map(|array| self.volume_name(array));
         // What lies on others goes first; what lund has laid is named after the set.
         names.sort_by_key(|name| match name {
+            name if volumes.iter().any(|volume| volume == name) => 0,
+            name if name.contains("missing") => 2,
+            name if name.starts_with(&own[2]) => 1,
             name if name.contains("_lund_") => 1,
             name if name.contains("-set-") => 0,
             name if name.contains("-leg-") => 2,
