@@ -74,7 +74,7 @@ until (-e $ENOUGH) {
     }
     my %shown;
     for my $set (keys %before) {
-        $shown{$set} = $1 if qx(lunctl show $set --json 2>/dev/null) =~ /"health":\s*"(VDS_H_\w+)"/;
+        $shown{$set} = $1 if qx(lunctl show $set --json 2>/dev/null | jq -r .health) =~ /^(VDS_H_\w+)$/;
     }
     my %after = out_of_sync();
     # In sync by now, or taken down: what was shown may have been true. No answer is no lie.
