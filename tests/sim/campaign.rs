@@ -52,6 +52,10 @@ const FOUND: &[(u64, &str)] = &[
         "a cancel that gave its spare back lifted its freeze into a resync from a half-filled copy",
     ),
     (
+        38_582,
+        "of two LUNs that reserve, the one that matters less counted on what is kept for the other",
+    ),
+    (
         995_749,
         "an array that is still awaited after a boot is no operation without an end",
     ),

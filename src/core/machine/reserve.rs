@@ -1,6 +1,7 @@
 //! Spares that are kept for a LUN (`reserve` of `[[lun]]`), and those that another array can spare
 //! (`spare-group` of `mdadm.conf`).
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::auto::names;
@@ -11,6 +12,7 @@ use crate::action::{Action, Target};
 use crate::id::{DriveId, LunId, OpId};
 use crate::model::{NotificationEvent, Role};
 use crate::plan::{self, Loan, PoolEntry, Reservation};
+use crate::policy::Recovery;
 use crate::project;
 
 impl Machine {
@@ -192,18 +194,35 @@ impl Machine {
         }
         let own = self.settings_of(id);
         let others = self.luns.keys().filter(|other| **other != id);
-        others
-            .filter(|other| own.yields_to(&self.settings_of(**other)))
-            .filter_map(|other| self.reservation_of(*other, id))
-            .collect()
+        let mut others: Vec<(LunId, Recovery)> = others
+            .map(|other| (*other, self.settings_of(*other)))
+            .filter(|(_, settings)| own.yields_to(settings))
+            .collect();
+        // Whoever matters more comes first: what is kept for it is no spare of the others that reserve.
+        others.sort_by_key(|(other, settings)| (Reverse(settings.priority), *other));
+        let mut found: Vec<(Recovery, Reservation)> = Vec::new();
+        for (other, settings) in others {
+            let above = found.iter().filter(|(above, _)| settings.yields_to(above));
+            let above: Vec<Reservation> = above.map(|(_, one)| one.clone()).collect();
+            found.extend(
+                self.reservation_of(other, id, &above)
+                    .map(|one| (settings, one)),
+            );
+        }
+        found.into_iter().map(|(_, one)| one).collect()
     }
 
     /// What is kept for one LUN against another.
-    fn reservation_of(&self, id: LunId, against: LunId) -> Option<Reservation> {
+    fn reservation_of(
+        &self,
+        id: LunId,
+        against: LunId,
+        above: &[Reservation],
+    ) -> Option<Reservation> {
         let aside = self.relied_on_by_others(id, against);
         let mut context = self.context(id, None).ok()?;
         context.aside = Some(&aside);
-        context.reserved = &[];
+        context.reserved = above;
         context.loans = &[];
         plan::reservation(&context)
     }
