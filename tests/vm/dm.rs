@@ -117,8 +117,33 @@ fn a_mirror_made_by_hand_is_told_as_it_is() {
             .any(|op| op["origin"] == "kernel" && op["state"] == "succeeded"),
         "{history:#}"
     );
-    sh(&lab, "dmsetup remove r");
+    made_anew(&lab, &lun["id"]);
+}
+
+/// One with an identity of its own is made anew under its name while nobody can look, and goes for good.
+fn made_anew(lab: &Lab, before: &serde_json::Value) {
+    let line = "0 $(sectors /dev/loop0) raid raid1 3 0 region_size 1024 2 7:20 7:0 7:22 7:2";
+    sh(
+        lab,
+        &format!("dmsetup remove r; dmsetup create r --uuid one --table \"{line}\""),
+    );
+    let one = lab.until("r", "another", |now| {
+        now["health"] == "VDS_H_HEALTHY" && now["id"] != *before
+    });
+    sh(
+        lab,
+        &format!(
+            "systemctl kill --signal=STOP lund; dmsetup remove r; \
+             dmsetup create r --uuid another --table \"{line}\"; systemctl kill --signal=CONT lund"
+        ),
+    );
+    lab.refused("recover r", 10, "VDS_E_PROVIDER_CACHE_CORRUPT");
+    lab.ok("reenumerate");
+    lab.ok("refresh");
+    assert_ne!(lab.ok("show r")["id"], one["id"]);
+    sh(lab, "dmsetup remove r");
     lab.until_gone("r");
+    lab.refused("recover r", 3, "VDS_E_OBJECT_DELETED");
 }
 
 /// Pairs of a raid10, parity without a leg, and a stripe.

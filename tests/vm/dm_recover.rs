@@ -170,7 +170,7 @@ fn back(lab: &Lab, name: &str, slot: u32) {
     let before = written(&format!("alive {slot}"));
     let op = lab.ok(&format!("recover {name} --wait"));
     assert_eq!(op["state"], "succeeded", "{op:#}");
-    assert_eq!(op["spare"], Value::Null, "{op:#}");
+    assert_eq!(op["phase"], "re-add", "{op:#}");
     let copied = written("true") - before;
     assert!(
         copied < 32_768 / 2,
