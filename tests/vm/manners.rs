@@ -47,3 +47,74 @@ fn the_service_of_another_host() {
     ));
     assert_eq!(state.trim(), "succeeded");
 }
+
+/// What an administrator of systemd expects: the bus starts it, a reload keeps what runs and a wrong
+/// file out, the journal explains itself, a stalled daemon is restarted, figures lie where they should.
+#[test]
+#[ignore = "needs a virtual machine: scripts/test runs it"]
+fn manners_of_a_service() {
+    let lab = Lab::without_service("service");
+    lab.sh(
+        "journalctl --update-catalog; disks 2 32; disks 1 32 8; array md0 raid1 2 --bitmap=none; fill md0; \
+            lose md0 loop1; slow md0 150",
+    );
+    lab.sh(
+        "[ \"$(systemctl is-active lund)\" = inactive ]; lunctl list >/dev/null; \
+            [ \"$(systemctl is-active lund)\" = active ]",
+    );
+    lab.ok("spare add /dev/loop8");
+    let op = lab.ok("recover md0")["id"].clone();
+
+    let error =
+        "busctl get-property org.lund.Vds1 /org/lund/Vds1 org.lund.Vds1.Provider ConfigError";
+    let until = |command: &str| {
+        lab.sh(&format!(
+            "for n in $(seq 300); do {{ {command}; }} && exit 0; read -rt 0.2 <> <(:) || true; done; \
+             systemctl status lund --no-pager; exit 1"
+        ))
+    };
+    lab.sh("pid=$(systemctl show --value -p MainPID lund); echo $pid >/tmp/pid; \
+            printf '[service]\\nrescan_s = 1\\n' >/etc/lund/lund.d/wrong.toml; systemctl reload lund");
+    until(&format!(
+        "{error} | grep -q 'wrong.toml:2: service.rescan_s = 1'"
+    ));
+    lab.sh(
+        "systemctl show --value -p StatusText lund | grep -q 'configuration not in force'; \
+            journalctl -u lund -p err -o cat --no-pager | grep -q wrong.toml; \
+            rm /etc/lund/lund.d/wrong.toml; systemctl reload lund",
+    );
+    until(&format!(
+        "[ \"$({error})\" = 's \"\"' ] && [ \"$(systemctl is-active lund)\" = active ]"
+    ));
+    lab.sh("[ \"$(systemctl show --value -p MainPID lund)\" = \"$(cat /tmp/pid)\" ]");
+    let going = lab.ok(&format!("status {op}"));
+    assert_eq!(
+        going["hresult_name"], "VDS_E_OPERATION_PENDING",
+        "{going:#}"
+    );
+    lab.sh("systemctl show --value -p StatusText lund | grep 'operation 1 on md0 running'");
+
+    until(
+        "grep -q '^lund_operation_percent{lun=\"md0\",op=\"1\",kind=\"recover\"} ' /run/lund/metrics.prom",
+    );
+    lab.sh("runuser -u alice -- grep -q '^lund_lun_losses_survivable{lun=\"md0\"} 0$' /run/lund/metrics.prom");
+    lab.sh("fast md0");
+    assert_eq!(lab.ok(&format!("wait {op}"))["state"], "succeeded");
+    until(
+        "grep -q '^lund_operations_total{kind=\"recover\",result=\"succeeded\"} 1$' /run/lund/metrics.prom",
+    );
+    lab.sh(
+        "journalctl -u lund LUN=md0 OP=1 HRESULT=S_OK DRIVE=/dev/loop8 -x --no-pager >/tmp/told; \
+            grep -q 'Operation 1 has succeeded' /tmp/told && grep -q 'lunctl status 1' /tmp/told",
+    );
+
+    lab.sh("mkdir -p /run/systemd/system/lund.service.d; \
+            printf '[Service]\\nWatchdogSec=10\\n' >/run/systemd/system/lund.service.d/watchdog.conf; \
+            systemctl daemon-reload; systemctl restart lund; systemctl kill --signal=STOP lund");
+    until(
+        "[ \"$(systemctl show --value -p NRestarts lund)\" -ge 1 ] && [ \"$(systemctl is-active lund)\" = active ]",
+    );
+    lab.sh("journalctl -u lund --no-pager >/tmp/told; grep -qi watchdog /tmp/told; lunctl list >/dev/null; systemctl stop lund; \
+            ! test -e /run/lund/metrics.prom");
+    lab.whole("md0", 2);
+}

@@ -15,6 +15,7 @@ mod ledger;
 mod lvm;
 mod manners;
 mod native;
+mod package;
 mod pool;
 mod program;
 mod recover;
