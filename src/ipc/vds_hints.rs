@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use zbus::Variant;
 
 use crate::proxy::Dict;
-use crate::wire::{OptionError, Options};
+use crate::wire::{self, OptionError, Options};
 
 /// Bit of `bFastCrashRecoveryRequired` in `ullHintMask` (`VDS_HINT_FASTCRASHRECOVERYREQUIRED`).
 const FAST_CRASH_RECOVERY: u64 = 0x1;
@@ -176,13 +176,7 @@ fn known(options: &Options) -> Result<(), OptionError> {
     let numbers = NUMBERS.iter().map(|(field, _)| *field);
     let flags = FLAGS.iter().map(|(field, _, _)| *field);
     let names: Vec<&str> = own.into_iter().chain(numbers).chain(flags).collect();
-    match options.keys().find(|key| !names.contains(&key.as_str())) {
-        Some(key) => {
-            let shown: String = key.chars().take(64).collect();
-            Err(OptionError::Unknown(shown, names.join(", ")))
-        }
-        None => Ok(()),
-    }
+    wire::known(options, &names)
 }
 
 /// A whole number of any of D-Bus's types: `busctl` users need not know which.

@@ -181,7 +181,8 @@ fn put_flag(dict: &mut Dict<'_>, key: &'static str, value: bool) {
     }
 }
 
-fn known(options: &Options, names: &[&str]) -> Result<(), OptionError> {
+/// No option is given but these.
+pub(crate) fn known(options: &Options, names: &[&str]) -> Result<(), OptionError> {
     match options.keys().find(|key| !names.contains(&key.as_str())) {
         Some(key) => {
             let shown: String = key.chars().take(64).collect();

@@ -196,12 +196,13 @@ impl Machine {
             };
             return self.intend(id, action);
         }
-        self.finish(
-            id,
-            OpState::Cancelled,
-            None,
-            "cancelled; nothing was changed by it".into(),
-        );
+        let unproven = self.ops.get(&id).is_some_and(|op| self.is_unproven(op.lun));
+        let text = match (repairing, unproven) {
+            (_, true) => format!("cancelled{MAY_DIFFER}"),
+            (true, false) => "cancelled; what differed where it had been was rewritten".to_owned(),
+            (false, false) => "cancelled; nothing was changed by it".to_owned(),
+        };
+        self.finish(id, OpState::Cancelled, None, text);
     }
 
     fn after_freeze(&mut self, id: OpId, array: &ArrayFacts, cancel: &Cancel) {

@@ -170,7 +170,8 @@ impl Machine {
                 id: drive,
                 stable_name: device.stable_name.clone(),
                 size_bytes: device.size_bytes,
-                forced_signatures: vec!["linux_raid_member".to_owned()],
+                // It may be somebody's member by the time that it is needed.
+                forced_signatures: vec![plan::SPARE_SIGNATURE.to_owned()],
                 claimed_by: None,
                 rule: None,
                 only_for: None,

@@ -13,6 +13,9 @@ use super::Context;
 
 /// Name under which an md superblock counts as a signature; the one that `blkid` uses.
 pub(super) const MD_SIGNATURE: &str = "linux_raid_member";
+/// Of a drive of the pool that came out of another array: nothing may be lost but the superblock of a spare, which has
+/// never held data of its array. [`MD_SIGNATURE`] alone is that of a member too.
+pub(crate) const SPARE_SIGNATURE: &str = "linux_raid_member of a spare";
 
 /// The most that is believed of metadata on one member, bytes. `mdadm` leaves at most 128 MiB
 /// before the data and less than that behind it; a larger difference between a drive and what it

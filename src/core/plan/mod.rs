@@ -39,6 +39,7 @@ pub use coverage::coverage;
 pub use dm::{outlived, refuse_cancel};
 pub use draft::whole_range;
 pub use explain::{Bystander, Explained, Explanation, Refusal, explain};
+pub(crate) use fit::SPARE_SIGNATURE;
 pub use hints::{
     Hints, Limits, PRIORITY_MAX, Pace, Throttle, bitmap_step, limits, limits_of, pace,
     refuse_priority,

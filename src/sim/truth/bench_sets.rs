@@ -6,6 +6,7 @@ use super::bench::SimBench;
 use super::run::Bench;
 use super::script::Create;
 use crate::scenario::Scenario;
+use crate::world::Array;
 
 /// MiB of data on each leg; the real bench uses the same.
 pub const LEG_MIB: u64 = 8;
@@ -26,12 +27,7 @@ impl SimBench {
         self.world = Scenario::over(std::mem::take(&mut self.world))
             .style(style)
             .bare(&name, spec.level.clone(), &drives, LEG_MIB)
-            .md(|array| {
-                if !clean {
-                    array.resync_start = Some(0);
-                    array.really_dirty = true;
-                }
-            })
+            .md(|array| begun(array, clean))
             .build()?;
         Ok("ok".to_owned())
     }
@@ -53,12 +49,7 @@ impl SimBench {
                 &legs,
                 LEG_MIB,
             )
-            .md(|array| {
-                if !clean {
-                    array.resync_start = Some(0);
-                    array.really_dirty = true;
-                }
-            })
+            .md(|array| begun(array, clean))
             .build()?;
         Ok("ok".to_owned())
     }
@@ -117,4 +108,12 @@ impl SimBench {
 
 fn letters(text: &str) -> Vec<String> {
     text.chars().map(String::from).collect()
+}
+
+/// A set that was made without `nosync` begins with a resync.
+fn begun(array: &mut Array, clean: bool) {
+    if !clean {
+        array.resync_start = Some(0);
+        array.really_dirty = true;
+    }
 }

@@ -98,14 +98,17 @@ impl Judge<'_, '_> {
 }
 
 /// Whether nothing is on a drive but the superblock of a spare, which has never held data of its array.
-fn is_left_of_a_spare(inventory: &Inventory, device: &DeviceFacts) -> bool {
+pub(super) fn is_left_of_a_spare(inventory: &Inventory, device: &DeviceFacts) -> bool {
     let Some(probe) = inventory.probes.get(&device.dev) else {
         return false;
     };
-    let superblock = probe.md.known().and_then(Option::as_ref);
-    let spare = superblock.is_none_or(|superblock| superblock.role.is_none());
-    let known = probe.md.known().is_some();
-    let signatures = probe.signatures.known();
-    let alone = signatures.is_some_and(|found| found.iter().all(|one| one == fit::MD_SIGNATURE));
-    known && spare && alone
+    let Ok(found) = fit::signatures(Some(probe)) else {
+        return false;
+    };
+    match probe.md.known().and_then(Option::as_ref) {
+        Some(superblock) => {
+            superblock.role.is_none() && found.iter().all(|one| one == fit::MD_SIGNATURE)
+        }
+        None => found.is_empty(),
+    }
 }

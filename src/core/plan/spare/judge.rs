@@ -7,6 +7,7 @@ use crate::model::RetiredWhy;
 
 use super::super::view::{Part, part, target_of};
 use super::super::{Context, PoolEntry, fit};
+use super::group::is_left_of_a_spare;
 use super::{Candidate, Method, Need, Source, absent, candidate};
 
 /// Drives that may fail one operation for each empty slot. One can be bad; when a second one fails in its
@@ -206,7 +207,13 @@ impl<'a> Judge<'a, '_> {
         }
         let found = fit::signatures(ctx.inventory.probes.get(&device.dev))?;
         let own = fit::own_superblock(ctx, device.dev);
-        let foreign = foreign(&found, own.is_some(), entry);
+        let known = own.is_some()
+            || entry.is_some_and(|entry| {
+                let forced = &entry.forced_signatures;
+                forced.iter().any(|one| one == fit::SPARE_SIGNATURE)
+                    && is_left_of_a_spare(ctx.inventory, device)
+            });
+        let foreign = foreign(&found, known, entry);
         if !foreign.is_empty() {
             return Err(Unfit::Signature { found: foreign });
         }
@@ -318,10 +325,10 @@ fn several() -> Unfit {
     }
 }
 
-/// Signatures that nobody has agreed to lose.
-fn foreign(found: &[String], own: bool, entry: Option<&PoolEntry>) -> Vec<String> {
+/// Signatures that nobody has agreed to lose; `known`: that of md is.
+fn foreign(found: &[String], known: bool, entry: Option<&PoolEntry>) -> Vec<String> {
     let accepted = |name: &String| {
-        (own && name == fit::MD_SIGNATURE)
+        (known && name == fit::MD_SIGNATURE)
             || entry.is_some_and(|entry| entry.forced_signatures.contains(name))
     };
     found

@@ -1,5 +1,7 @@
 //! A LUN with members missing: rows 1 to 4 (and what of row 1 a whole LUN shares).
 
+use uuid::Uuid;
+
 use super::{half_mirror, planned, targets, verdict};
 use crate::Error;
 use crate::action::{Action, FormerOf};
@@ -7,7 +9,7 @@ use crate::error::Unfit;
 use crate::facts::{ArrayState, Fact, Level, Position, Slot, SyncAction};
 use crate::model::Phase;
 use crate::plan::testkit::{
-    DISK, EVENTS, MD0, OVERHEAD, RECOVER, World, drive_id, onto, spare, words,
+    DISK, EVENTS, MD0, OVERHEAD, RECOVER, World, drive_id, onto, spare, superblock, words,
 };
 use crate::plan::{Need, Source, Verdict, judge_spares};
 
@@ -296,6 +298,25 @@ fn an_owner_who_forced_a_drive_has_it_erased_first() {
         Unfit::Signature {
             found: vec!["lvm2".to_owned()]
         }
+    );
+}
+
+/// What came out of another array may be a member of a third one by the time that it is needed.
+#[test]
+fn what_was_a_spare_elsewhere_is_erased_only_as_a_spare() {
+    let mut world = half_mirror();
+    world.pooled("p", DISK);
+    world.pool[0].forced_signatures = vec![crate::plan::SPARE_SIGNATURE.to_owned()];
+    superblock(world.probe_mut("p"), Uuid::from_u128(7), 3, None);
+    let erased = ["frozen", "wipe p", "add p", "recover"];
+    assert_eq!(words(&planned(&world, &RECOVER)), erased);
+    superblock(world.probe_mut("p"), Uuid::from_u128(7), 3, Some(1));
+    let Err(Error::NoSpare { rejected, .. }) = world.plan(&RECOVER) else {
+        panic!()
+    };
+    assert!(
+        matches!(rejected[0].1, Unfit::Signature { .. }),
+        "{rejected:?}"
     );
 }
 
